@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared by every binding file; include it first. One register function per area.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+
+namespace py = pybind11;
+
+namespace pyenergy {
+
+// The array types that cross the boundary, named once.
+using TimeArray = py::array_t<std::int64_t, py::array::c_style>;   // ns of CLOCK_MONOTONIC
+using ValueArray = py::array_t<double, py::array::c_style>;        // SI
+using FlagArray = py::array_t<std::uint32_t, py::array::c_style>;  // SampleFlag bits, status above
+
+void register_core(py::module_& m);     // clock, stream, recording, energy curve
+void register_sim(py::module_& m);      // the simulated GPU's control
+void register_sensors(py::module_& m);  // sources, devices, channels
+
+}  // namespace pyenergy

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Append-only columns whose addresses never move, and the run-length store of one channel on them.
+//
+// A column reserves address space once and commits pages as it grows, so that NumPy can look at
+// rows while more are appended. One writer at a time (the collector, under its mutex); any number
+// of readers see the rows below size(), which never change again.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "core/clock_ns.h"
+#include "core/sample.h"
+
+namespace pyenergy {
+
+// Address space that is committed from the front. Falls back to smaller reservations when the
+// system refuses a large one (ulimit -v); throws std::bad_alloc only when even `kSmallest` fails.
+class Reservation {
+ public:
+  static constexpr std::size_t kLargest = std::size_t{8} << 30;
+  static constexpr std::size_t kSmallest = std::size_t{1} << 20;
+  explicit Reservation(std::size_t want = kLargest);
+  ~Reservation();
+  Reservation(const Reservation&) = delete;
+  Reservation& operator=(const Reservation&) = delete;
+  std::byte* data() const noexcept { return data_; }
+  std::size_t reserved() const noexcept { return reserved_; }
+  std::size_t committed() const noexcept { return committed_; }
+  // Makes the first `bytes` usable; false when the reservation or the memory is exhausted.
+  [[nodiscard]] bool commit(std::size_t bytes) noexcept;
+
+ private:
+  std::byte* data_ = nullptr;
+  std::size_t reserved_ = 0, committed_ = 0;
+};
+
+template <typename T>
+class Column {
+ public:
+  [[nodiscard]] bool reserve_row(std::size_t row) noexcept {
+    return memory_.commit((row + 1) * sizeof(T));
+  }
+  T* data() const noexcept { return reinterpret_cast<T*>(memory_.data()); }
+
+ private:
+  Reservation memory_;
+};
+
+// Consecutive equal readings of one channel.
+struct Run {
+  Ns t_first, read_first;  // bracket of the first read that saw the value
+  Ns t_last, read_last;    // bracket of the last one
+  double value;            // SI; NaN when missing
+  std::uint32_t count;     // reads
+  std::uint32_t flags;     // SampleFlag bits, vendor status in the upper 16
+};
+
+inline constexpr std::uint32_t run_flags(std::uint16_t flags, std::int32_t status) noexcept {
+  return static_cast<std::uint32_t>(flags) | (static_cast<std::uint32_t>(status & 0xffff) << 16);
+}
+
+class RunStore {
+ public:
+  // `gap_ns`: a longer silence between two reads of the channel is a gap: it ends the run, and
+  // the next one is flagged kGapBefore.
+  explicit RunStore(Ns gap_ns) : gap_ns_(gap_ns) {}
+
+  // False when memory is exhausted: the sample is lost, counted, and the next run is flagged.
+  bool append(Ns t, Ns read, double value, std::uint16_t flags, std::int32_t status) noexcept;
+  // Ends the open run, so that rows() shows everything seen so far. An equal reading that follows
+  // starts a run with kContinues.
+  bool seal() noexcept;
+
+  std::size_t size() const noexcept { return size_.load(std::memory_order_acquire); }
+  std::uint64_t lost() const noexcept { return lost_; }
+  Ns last_t() const noexcept { return last_t_.load(std::memory_order_acquire); }  // 0: none yet
+
+  const Ns* t_first() const noexcept { return t_first_.data(); }
+  const Ns* read_first() const noexcept { return read_first_.data(); }
+  const Ns* t_last() const noexcept { return t_last_.data(); }
+  const Ns* read_last() const noexcept { return read_last_.data(); }
+  const double* value() const noexcept { return value_.data(); }
+  const std::uint32_t* count() const noexcept { return count_.data(); }
+  const std::uint32_t* flags() const noexcept { return flags_.data(); }
+
+ private:
+  bool write_row(const Run& run) noexcept;
+
+  const Ns gap_ns_;
+  Column<Ns> t_first_, read_first_, t_last_, read_last_;
+  Column<double> value_;
+  Column<std::uint32_t> count_, flags_;
+  std::atomic<std::size_t> size_{0};
+  std::atomic<Ns> last_t_{0};
+  Run open_{};
+  bool has_open_ = false;
+  bool sealed_ = false;       // the last written row ended by seal()
+  bool gap_pending_ = false;  // something was lost since the last row
+  std::uint64_t lost_ = 0;
+};
+
+}  // namespace pyenergy

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Turns the readings of a wrapping, resettable counter into SI totals since the first reading.
+#pragma once
+
+#include <cstdint>
+
+#include "core/channel.h"
+#include "core/sample.h"
+
+namespace pyenergy {
+
+class CounterUnwrap {
+ public:
+  explicit CounterUnwrap(const Channel& channel);
+
+  struct Step {
+    double total;         // SI, since the first reading; NaN when the reading is unusable
+    std::uint16_t flags;  // kWrapped, kReset, kInvalid
+  };
+  // A fall within a known modulus is one wrap if the implied rate is possible (Channel::valid_max
+  // over the time since the counter last moved, plus one second for the counter's own tick); any
+  // other fall, and a rise that no device could make, is a reset: the total stands still, the
+  // step is flagged, and what was used meanwhile is unknown.
+  Step feed(double raw, Ns t) noexcept;
+
+ private:
+  const double scale_, modulus_, max_rate_;
+  double last_raw_ = 0.0, total_ = 0.0;
+  Ns last_move_ = 0;
+  bool seen_ = false;
+};
+
+}  // namespace pyenergy

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// The hot loop (Sampler) and one device's life around it (Stream).
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/collector.h"
+#include "core/histogram.h"
+#include "core/pacer.h"
+#include "core/sensor.h"
+#include "core/spsc_ring.h"
+
+namespace pyenergy {
+
+struct StreamOptions {
+  PacerConfig pacing;
+  Ns slow_period = 100 * kMs;     // the slow channels'
+  std::size_t ring_capacity = 0;  // 0: one second of samples, at least 1024
+  Ns gap_ns = 0;                  // 0: ten polls (Pacer::longest_interval)
+};
+
+// Written by the sampler's thread, read by anyone: single-writer relaxed atomics.
+struct SamplerStats {
+  std::atomic<std::uint64_t> polls{0}, samples{0}, dropped{0}, missed_deadlines{0}, failed_reads{0};
+  std::atomic<std::uint64_t> relocks{0};
+  std::atomic<bool> locked{false};
+  std::atomic<double> locked_period_ns{0.0};  // of the first steering channel; 0 while not locked
+  DurationHistogram fast_latency, slow_latency;  // how long Sensor::read took
+  DurationHistogram lateness;                    // how long after its deadline a poll began
+};
+
+// pace -> read -> stamp -> push. step() never throws, allocates, locks or logs.
+class Sampler {
+ public:
+  Sampler(Sensor& sensor, Clock& clock, const StreamOptions& options, SpscRing<Sample>& ring,
+          SamplerStats& stats);
+  // Waits for the next deadline (in slices of at most 50 ms, so that a stop is seen), polls once.
+  // False: `stop` was seen before the deadline.
+  bool step(const std::atomic<bool>& stop) noexcept;
+  const Pacer& pacer() const noexcept { return pacer_; }
+
+ private:
+  void poll(ReadGroup group) noexcept;
+  void push(const Reading& reading, Ns before, Ns after) noexcept;
+
+  struct Last {
+    double value;
+    Ns read;
+    bool seen = false;
+  };
+  Sensor& sensor_;
+  Clock& clock_;
+  SpscRing<Sample>& ring_;
+  SamplerStats& stats_;
+  Pacer pacer_;
+  const Ns slow_period_;
+  Ns next_slow_ = 0;
+  std::vector<Reading> readings_;   // sized once
+  std::vector<Last> last_;          // per channel, to tell the pacer what changed
+  std::vector<std::uint8_t> owed_;  // per channel: a drop happened, flag the next sample kGapBefore
+};
+
+// One device: its sensor, ring, sampler thread and current recording. Several users share it.
+// The thread runs while anyone holds it, and lingers after the last release until its linger time
+// is over; then it ends by itself, and the next acquire() starts a new one with a new recording.
+class Stream : public std::enable_shared_from_this<Stream> {
+ public:
+  static std::shared_ptr<Stream> create(std::unique_ptr<Sensor> sensor,
+                                        std::shared_ptr<Clock> clock, StreamOptions options);
+  ~Stream();
+
+  // Starts the thread if none runs. Cheap when one does.
+  void acquire();
+  // `linger_ns`: how long the thread goes on when nobody holds the stream any more. Never waits.
+  void release(Ns linger_ns);
+  // Ends the thread whoever holds it, and waits for it up to `timeout` (a read may hang in the
+  // driver). False: it still hangs; the thread is detached and owns what it needs.
+  bool stop(Ns timeout = 5 * kSecond);
+  bool running() const noexcept { return running_.load(std::memory_order_acquire); }
+
+  // Consumer: moves what lies in the ring to the recording.
+  void drain();
+  // For clocks that are manual: n steps in the calling thread, draining as it goes.
+  void run_inline(std::size_t steps);
+
+  const Sensor& sensor() const noexcept;
+  const StreamOptions& options() const noexcept;
+  std::shared_ptr<Recording> recording() const;  // of the present or latest start
+  const SamplerStats& stats() const noexcept;
+
+ private:
+  struct State;  // what a detached thread must keep alive: sensor, clock, ring, stats, recording
+  Stream(std::shared_ptr<State> state);
+  std::shared_ptr<State> state_;
+  std::mutex control_;  // start, stop, join; never taken by the hot loop
+  std::thread thread_;
+  std::atomic<bool> running_{false};
+};
+
+}  // namespace pyenergy
