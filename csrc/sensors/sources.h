@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The entry points of every source, one pair a file; registry.cpp lists them.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "sensors/registry.h"
+
+namespace pyenergy {
+
+SourceReport enumerate_nvml(const std::string& argument);
+std::unique_ptr<Sensor> open_nvml(const DeviceInfo& info, std::shared_ptr<Clock> clock);
+
+SourceReport enumerate_sim(const std::string& argument);
+std::unique_ptr<Sensor> open_sim(const DeviceInfo& info, std::shared_ptr<Clock> clock);
+
+SourceReport enumerate_estimate(const std::string& argument);
+std::unique_ptr<Sensor> open_estimate(const DeviceInfo& info, std::shared_ptr<Clock> clock);
+
+}  // namespace pyenergy
