@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An energy with its standard uncertainty."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import OptionError
+
+if TYPE_CHECKING:
+    from uncertainties import UFloat
+
+__all__ = ["Energy", "format_with_uncertainty"]
+
+
+def format_with_uncertainty(value: float, u: float, unit: str) -> str:
+    """``value ± u unit``, rounded by the PDG rule.
+
+    The Particle Data Group's rule (Review of Particle Physics, Introduction 5.3) keeps one or two
+    digits of the uncertainty and rounds the value to the same place.
+    """
+    if not (math.isfinite(value) and math.isfinite(u)):
+        return f"{value:.4g} ± {u:.2g} {unit}"
+    if u == 0.0:
+        return f"{value:.6g} ± 0 {unit}"
+    from uncertainties import ufloat
+
+    text = f"{ufloat(value, u):P}"
+    return f"{text.replace('±', ' ± ')} {unit}"
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy in joules with its standard uncertainty (GUM: one sigma).
+
+    Attributes
+    ----------
+    joules : float
+        Best estimate, J.
+    u : float
+        Standard uncertainty, J: everything that is known to be unknown, the sensor's gain
+        included. A 95 % interval is ``interval(0.95)``.
+    method : str
+        How the number was obtained.
+    scope : str
+        What it covers (``"gpu"``, ``"module"``, ``"cpu-package"``, or several joined by ``+``).
+    notes : tuple of str
+        What a reader must know to use the number.
+    """
+
+    joules: float
+    u: float
+    method: str
+    scope: str
+    notes: tuple[str, ...] = ()
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Coverage interval in joules, ``joules ± k u`` with the normal ``k`` (GUM G.1.3).
+
+        Parameters
+        ----------
+        level : float
+            Probability in (0, 1).
+
+        Raises
+        ------
+        OptionError
+            When ``level`` is not inside (0, 1).
+        """
+        if not 0.0 < level < 1.0:
+            raise OptionError(f"level must lie inside (0, 1), got {level!r}")
+        from statistics import NormalDist
+
+        k = NormalDist().inv_cdf(0.5 + level / 2)
+        return self.joules - k * self.u, self.joules + k * self.u
+
+    @property
+    def ufloat(self) -> UFloat:
+        """The same as an ``uncertainties.ufloat``, for further arithmetic (J)."""
+        from uncertainties import ufloat
+
+        return ufloat(self.joules, self.u)
+
+    @property
+    def relative_u(self) -> float:
+        """Standard uncertainty over energy; ``inf`` when the energy is zero and ``u`` is not."""
+        if self.joules == 0.0:
+            return 0.0 if self.u == 0.0 else math.inf
+        return self.u / abs(self.joules)
+
+    def __str__(self) -> str:
+        return format_with_uncertainty(self.joules, self.u, "J")
+
+
+def combine(parts: list[Energy]) -> Energy:
+    """Sum of the energies of different devices; their errors are independent."""
+    methods = list(dict.fromkeys(p.method for p in parts))
+    scopes = list(dict.fromkeys(p.scope for p in parts))
+    notes = tuple(dict.fromkeys(n for p in parts for n in p.notes))
+    return Energy(
+        joules=math.fsum(p.joules for p in parts),
+        u=math.sqrt(math.fsum(p.u**2 for p in parts)),
+        method="; ".join(methods),
+        scope="+".join(scopes),
+        notes=notes,
+    )

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recording files: a NumPy ``.npz`` archive that ``numpy.load`` can read alone.
+
+Layout, version 1. The member ``meta`` is UTF-8 JSON in a uint8 array with ``format``,
+``version``, ``bounds_ns``, ``devices`` (identity, channels, statistics), ``marks``, ``anchors``,
+``notes`` and ``provenance``. For the channel ``power`` of device ``gpu:0`` the members
+``gpu:0/power/t_first_ns``, ``.../read_first_ns``, ``.../t_last_ns``, ``.../read_last_ns``
+(int64, ns of CLOCK_MONOTONIC), ``.../value`` (float64, SI, NaN where missing), ``.../count`` and
+``.../flags`` (uint32) hold its runs. A reader must refuse a larger ``version``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import RecordingError
+from .clock_anchor import ClockAnchor
+from .marks import Mark
+from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
+
+__all__ = ["FORMAT", "VERSION", "Recorded", "load", "save"]
+
+FORMAT = "pyenergy-recording"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Everything that a trace measured."""
+
+    bounds_ns: tuple[int, int]
+    devices: dict[str, DeviceData]
+    marks: tuple[Mark, ...] = ()
+    anchors: tuple[ClockAnchor, ...] = ()
+    notes: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def save(recorded: Recorded, path: str | os.PathLike[str]) -> Path:
+    """Write ``recorded`` to ``path``; an existing file is replaced only when all is written.
+
+    Raises
+    ------
+    RecordingError
+        When the file cannot be written, with the reason.
+    """
+    target = Path(path)
+    members = {"meta": np.frombuffer(json.dumps(_meta(recorded)).encode(), np.uint8)}
+    for device_id, device in recorded.devices.items():
+        for channel, runs in device.runs.items():
+            for name in Runs.names():
+                members[f"{device_id}/{channel}/{name}"] = getattr(runs, name)
+    try:
+        handle = tempfile.NamedTemporaryFile(  # noqa: SIM115 - renamed below, not deleted
+            dir=target.parent, prefix=target.name, suffix=".part", delete=False
+        )
+        try:
+            with handle:
+                np.savez_compressed(handle, **members)  # type: ignore[arg-type]
+                os.fchmod(handle.fileno(), 0o666 & ~_umask())
+            os.replace(handle.name, target)
+        except BaseException:
+            Path(handle.name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise RecordingError(f"cannot write {target}: {error.strerror or error}") from error
+    return target
+
+
+def load(path: str | os.PathLike[str]) -> Recorded:
+    """Read a recording.
+
+    Raises
+    ------
+    RecordingError
+        When the file is absent, truncated, foreign, or from a newer version.
+    """
+    target = Path(path)
+    try:
+        with np.load(target, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile) or "meta" not in archive:
+                raise RecordingError(f"{target} is not a pyenergy recording")
+            meta = json.loads(bytes(archive["meta"]))
+            return _recorded(meta, archive, target)
+    except FileNotFoundError as error:
+        raise RecordingError(f"no such recording: {target}") from error
+    except zipfile.BadZipFile as error:
+        raise RecordingError(f"{target} is truncated or damaged: {error}") from error
+    except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
+        raise RecordingError(
+            f"{target} is truncated or not a pyenergy recording: {error}"
+        ) from error
+
+
+def _meta(recorded: Recorded) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "bounds_ns": list(recorded.bounds_ns),
+        "devices": {
+            device_id: {
+                "meta": _finite(asdict(device.meta)),
+                "channels": {name: asdict(c) for name, c in device.channels.items()},
+                "stats": device.stats,
+                "gap_ns": device.gap_ns,
+            }
+            for device_id, device in recorded.devices.items()
+        },
+        "marks": [asdict(mark) for mark in recorded.marks],
+        "anchors": [asdict(anchor) for anchor in recorded.anchors],
+        "notes": list(recorded.notes),
+        "provenance": recorded.provenance,
+        "extra": recorded.extra,
+    }
+
+
+def _recorded(meta: Any, archive: Any, path: Path) -> Recorded:
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise RecordingError(f"{path} is not a pyenergy recording")
+    if meta["version"] > VERSION:
+        raise RecordingError(
+            f"{path} has layout version {meta['version']}, this pyenergy reads up to {VERSION}: "
+            "upgrade pyenergy to open it"
+        )
+    return Recorded(
+        bounds_ns=(int(meta["bounds_ns"][0]), int(meta["bounds_ns"][1])),
+        devices={
+            device_id: _device(device_id, entry, archive)
+            for device_id, entry in meta["devices"].items()
+        },
+        marks=tuple(Mark(**mark) for mark in meta["marks"]),
+        anchors=tuple(ClockAnchor(**anchor) for anchor in meta["anchors"]),
+        notes=tuple(meta["notes"]),
+        provenance=meta["provenance"],
+        extra=meta["extra"],
+    )
+
+
+def _device(device_id: str, entry: dict[str, Any], archive: Any) -> DeviceData:
+    identity = {k: math.nan if v is None else v for k, v in entry["meta"].items()}
+    identity["notes"] = tuple(identity["notes"])
+    channels = {name: ChannelMeta(**c) for name, c in entry["channels"].items()}
+    return DeviceData(
+        meta=DeviceMeta(**identity),
+        channels=channels,
+        runs={
+            name: Runs.of({n: _column(archive, f"{device_id}/{name}/{n}") for n in Runs.names()})
+            for name in channels
+        },
+        stats=entry["stats"],
+        gap_ns=entry["gap_ns"],
+    )
+
+
+def _column(archive: Any, name: str) -> Any:
+    column = archive[name]
+    column.setflags(write=False)
+    return column
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: an unknown bound is null."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

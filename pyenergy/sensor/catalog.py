@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of power sensors before anything is measured.
+
+Update periods and averaging windows of NVIDIA GPUs: Yang, Adamek, Armour, "Accurate and Convenient
+Energy Measurements for GPUs: A Detailed Study of NVIDIA GPU's Built-In Power Sensor", SC24
+(arXiv 2312.02741), sensor matrix of their repository GPU_Power_Benchmark (sheet "Result Matrix").
+Delays: the same sheets (H100 instant 23-97 ms, average about 500 ms, which is the 1-s window's own
+middle). Gain and offset: spread of the same study's 21 cards against a meter; half-width 6 %
+rectangular gives a standard uncertainty of 3.5 %.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..units import NS_PER_MS
+
+__all__ = ["SensorPrior", "prior_for"]
+
+GAIN_U = 0.035
+OFFSET_U_W = 5.0
+ESTIMATE_U = 0.5  # a TDP table knows neither the part's voltage nor what the load executes
+
+
+@dataclass(frozen=True)
+class SensorPrior:
+    """Prior knowledge of one power channel.
+
+    Attributes
+    ----------
+    update_ns : int
+        Update period; 0: every read is fresh; -1: not known.
+    window_ns : int
+        Length of power that one reading averages; -1: not known.
+    lag_ns : int
+        Longest time from a moment of power to the last reading that still reflects its past:
+        update period + window + delay, each at its largest.
+    coverage : float
+        Smallest share of time that the readings look at (window / update period, at most 1).
+    gain_u : float
+        Relative standard uncertainty of the gain of an uncalibrated card.
+    offset_u_w : float
+        Standard uncertainty of the offset, W.
+    origin : str
+        Where this knowledge comes from.
+    """
+
+    update_ns: int
+    window_ns: int
+    lag_ns: int
+    coverage: float
+    gain_u: float = GAIN_U
+    offset_u_w: float = OFFSET_U_W
+    origin: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether the update period is known."""
+        return self.update_ns >= 0
+
+
+def _prior(update_ms: float, window_ms: float, delay_ms: float, origin: str) -> SensorPrior:
+    return SensorPrior(
+        update_ns=round(update_ms * NS_PER_MS),
+        window_ns=round(window_ms * NS_PER_MS),
+        lag_ns=round((update_ms + window_ms + delay_ms) * NS_PER_MS),
+        coverage=min(1.0, window_ms / update_ms) if update_ms > 0 else 1.0,
+        origin=origin,
+    )
+
+
+_STUDY = "arXiv 2312.02741, sensor matrix"
+_INSTANT = {
+    "pascal": _prior(20, 10, 20, _STUDY),
+    "volta": _prior(20, 10, 20, _STUDY),
+    "turing": _prior(100, 100, 100, _STUDY),
+    "ga100": _prior(100, 25, 100, _STUDY),
+    "ampere": _prior(100, 100, 100, _STUDY),
+    "ada": _prior(100, 100, 100, _STUDY),
+    "hopper": _prior(100, 25, 100, _STUDY),
+}
+_AVERAGE = _prior(100, 1000, 100, _STUDY)
+# Architectures whose default reading (GetPowerUsage) is the instant one: nvml.h on
+# nvmlDeviceGetPowerUsage, "Ampere (except GA100) or newer" average over one second.
+_DEFAULT_IS_INSTANT = ("pascal", "volta", "turing", "ga100")
+# Nothing known: as slow and as part-time as any sensor of the study.
+UNKNOWN = SensorPrior(
+    update_ns=-1,
+    window_ns=-1,
+    lag_ns=1_300 * NS_PER_MS,
+    coverage=0.25,
+    origin="unknown sensor: widest of " + _STUDY,
+)
+
+
+def prior_for(
+    architecture: str,
+    source: str,
+    update_ns: int = -1,
+    window_ns: int = -1,
+    delay_ns: int = -1,
+) -> SensorPrior:
+    """Prior of a channel from its architecture and what is read (``Channel.source``).
+
+    The last three are what the source itself states (a simulated or replayed sensor does), -1
+    where it states nothing; they win over the catalogue.
+    """
+    if source.startswith("estimate"):
+        stated = _stated(update_ns, window_ns, delay_ns, "the estimate's own definition")
+        return replace(stated, gain_u=ESTIMATE_U, offset_u_w=0.0)
+    if update_ns >= 0:
+        return _stated(update_ns, window_ns, delay_ns, "stated by the source")
+    if source == "nvml.field.186":
+        return _INSTANT.get(architecture, UNKNOWN)
+    if source == "nvml.field.185":
+        return _AVERAGE if architecture in _INSTANT else UNKNOWN
+    if source == "nvml.GetPowerUsage" and architecture in _INSTANT:
+        return _INSTANT[architecture] if architecture in _DEFAULT_IS_INSTANT else _AVERAGE
+    return UNKNOWN
+
+
+def _stated(update_ns: int, window_ns: int, delay_ns: int, origin: str) -> SensorPrior:
+    if update_ns < 0:
+        return replace(UNKNOWN, origin=origin)
+    window = max(window_ns, 0)
+    return SensorPrior(
+        update_ns=update_ns,
+        window_ns=window,
+        lag_ns=update_ns + window + max(delay_ns, 0),
+        coverage=min(1.0, window / update_ns) if update_ns > 0 and window > 0 else 1.0,
+        origin=origin,
+    )

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Energy of windows from a power channel, with what is unknown about each.
+
+The energy is the integral of the readings: flat while a reading was unchanged, linear between two
+(`EnergyCurve.from_runs`). Its standard uncertainty adds in quadrature (GUM 5.1.2)
+
+=============  ======================================================================
+gain           ``E * u_gain``, the card's unknown scale
+offset         ``T * u_offset``
+edges          per edge ``range * lag / sqrt(3)``: within one lag of an edge the readings
+               moved by ``range``, and the power moved up to one lag before them (uniform
+               on [0, lag], so its root mean square is lag / sqrt(3)); both edges together
+               never exceed what the device's power bounds allow over the window
+transitions    the power moved from one reading to the next somewhere between two polls:
+               rectangular, ``step * bracket / sqrt(12)`` each
+unseen         a part-time sensor looks at a share c of each update period T:
+               ``(1 - c) * T * s`` per period, s the spread between neighbouring
+               readings, pooled over two seconds with one pseudo-reading from the
+               device's power bounds (a few equal readings prove little)
+gaps           power anywhere in the device's bounds while nothing was read:
+               ``(max - min) / sqrt(3) * gap``, fully correlated inside a window
+=============  ======================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import _core
+from ..errors import NoReadingsError
+from ..units import NS_PER_S
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..recording.series import Runs
+    from .catalog import SensorPrior
+
+__all__ = ["PowerModel", "WindowTerms"]
+
+_POOL_NS = 2 * NS_PER_S
+_UNKNOWN_LIMIT_W = 1000.0  # above every board limit of the catalogue's study
+
+
+@dataclass(frozen=True)
+class WindowTerms:
+    """Energies of windows (J) and the terms of their uncertainty (J), arrays of one shape."""
+
+    joules: NDArray[np.float64]
+    gain: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    edges: NDArray[np.float64]
+    inside: NDArray[np.float64]  # transitions and unseen time
+    gaps: NDArray[np.float64]
+
+    @property
+    def u(self) -> NDArray[np.float64]:
+        """Standard uncertainty, J."""
+        total = self.gain**2 + self.offset**2 + self.edges**2 + self.inside**2 + self.gaps**2
+        return np.asarray(np.sqrt(total))
+
+
+class PowerModel:
+    """Energy and uncertainty of any window inside [start_ns, end_ns] of one power channel.
+
+    Parameters
+    ----------
+    runs : Runs
+        Readings of a power channel, W.
+    prior : SensorPrior
+        What is known of the sensor.
+    power_min_w, power_max_w : float
+        Bounds of the device's power, NaN where unknown.
+    start_ns, end_ns : int
+        The span to cover; where it reaches beyond the readings, the nearest reading is held and
+        the time counts as a gap.
+
+    Raises
+    ------
+    NoReadingsError
+        When no run is usable.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        prior: SensorPrior,
+        power_min_w: float,
+        power_max_w: float,
+        start_ns: int,
+        end_ns: int,
+    ) -> None:
+        usable = runs.usable
+        if not bool(usable.any()):
+            raise NoReadingsError("no usable power reading in the recording")
+        self.prior = prior
+        self.start_ns, self.end_ns = start_ns, end_ns
+        value = np.asarray(runs.value[usable])
+        first = _middle(runs.t_first_ns, runs.read_first_ns)[usable]
+        last = np.maximum(_middle(runs.t_last_ns, runs.read_last_ns)[usable], first)
+        self.low_w, self.high_w = _bounds(power_min_w, power_max_w, value)
+        self.curve = _core.EnergyCurve(*_extended(_knots(first, last, value), start_ns, end_ns))
+        gap = _gap_before(runs, usable)
+        self.gap_starts_ns, self.gap_ends_ns = _gaps(first, last, gap, start_ns, end_ns)
+        self._gap_curve = self._build_gap_curve()
+        self._inside_curve = self._build_inside_curve(first, last, value, gap)
+        self._unseen_curve = self._build_unseen_curve(first, last, value)
+        self._edge_curve = self._build_edge_curve(first, last, value)
+
+    def windows(
+        self, starts_ns: NDArray[np.int64], ends_ns: NDArray[np.int64], threads: int = 0
+    ) -> WindowTerms:
+        """Energies of windows [starts_ns, ends_ns] (checked by the caller) and their terms."""
+        joules = self.curve.windows(starts_ns, ends_ns, threads)
+        inside = self._inside_curve.windows(starts_ns, ends_ns, threads)
+        if self._unseen_curve is not None:
+            inside += self._unseen_curve.windows(starts_ns, ends_ns, threads)
+        duration_s = (ends_ns - starts_ns) / NS_PER_S
+        edge_variance = self._edge_curve.values(starts_ns) + self._edge_curve.values(ends_ns)
+        bound = (self.high_w - self.low_w) / math.sqrt(3) * duration_s
+        return WindowTerms(
+            joules=joules,
+            gain=np.abs(joules) * self.prior.gain_u,
+            offset=duration_s * self.prior.offset_u_w,
+            edges=np.minimum(np.sqrt(edge_variance), bound),
+            inside=np.sqrt(inside),
+            gaps=self._gap_curve.windows(starts_ns, ends_ns, threads),
+        )
+
+    def gap_s(self, start_ns: int, end_ns: int) -> float:
+        """Seconds of [start_ns, end_ns] in which nothing was read."""
+        overlap = np.minimum(self.gap_ends_ns, end_ns) - np.maximum(self.gap_starts_ns, start_ns)
+        return float(np.maximum(overlap, 0).sum()) / NS_PER_S
+
+    def _build_gap_curve(self) -> _core.EnergyCurve:
+        """Its integral is the half-width of the energy in gaps."""
+        density = (self.high_w - self.low_w) / math.sqrt(3)
+        return _step_curve(
+            self.gap_starts_ns, self.gap_ends_ns, density, self.start_ns, self.end_ns
+        )
+
+    def _build_inside_curve(
+        self,
+        first: NDArray[np.int64],
+        last: NDArray[np.int64],
+        value: NDArray[np.float64],
+        gap: NDArray[np.bool_],
+    ) -> _core.EnergyCurve:
+        """Its integral is the variance (J^2) of what lies between polls and between windows."""
+        step = np.diff(value)
+        bracket_s = (first[1:] - last[:-1]) / NS_PER_S
+        # Spread over its bracket, the variance (step * bracket)^2 / 12 has this density.
+        density = np.where(gap[1:], 0.0, step**2 * bracket_s / 12)
+        t = np.repeat(np.stack([last[:-1], first[1:]], axis=1).ravel(), 2)
+        y = np.stack([np.zeros_like(density), density, density, np.zeros_like(density)], axis=1)
+        return _core.EnergyCurve(*_extended((t, y.ravel()), self.start_ns, self.end_ns, 0.0))
+
+    def _build_unseen_curve(
+        self, first: NDArray[np.int64], last: NDArray[np.int64], value: NDArray[np.float64]
+    ) -> _core.EnergyCurve | None:
+        """Its integral is the variance (J^2) of the time that the sensor does not look at."""
+        if self.prior.coverage >= 1.0:
+            return None
+        period_s = self._period_ns / NS_PER_S
+        grid, variance = self._pooled_variance(first, last, value)
+        unseen_s = (1.0 - self.prior.coverage) * period_s
+        return _core.EnergyCurve(grid, unseen_s**2 / period_s * variance)
+
+    @property
+    def _period_ns(self) -> int:
+        return self.prior.update_ns if self.prior.update_ns > 0 else NS_PER_S // 10
+
+    def _pooled_variance(
+        self, first: NDArray[np.int64], last: NDArray[np.int64], value: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Variance between neighbouring updates (W^2) on a grid over the recording.
+
+        Updates that repeat a value are not seen as changes, but they are evidence: the number of
+        updates in the pool is its length over the update period.
+        """
+        period = self._period_ns
+        start, end = min(self.start_ns, int(first[0])), max(self.end_ns, int(last[-1]))
+        step = max(period, (end - start) // 2_000_000 + 1)
+        grid = np.arange(start, end + 2 * step, step)
+        squares = np.concatenate([[0.0], np.cumsum(np.diff(value) ** 2 / 2)])
+        lo = np.maximum(grid - _POOL_NS, int(first[0]))
+        hi = np.minimum(grid + _POOL_NS, int(last[-1]))
+        n_lo = np.searchsorted(first, lo, side="right").clip(1)
+        n_hi = np.searchsorted(first, hi, side="right").clip(1)
+        total = squares[n_hi - 1] - squares[n_lo - 1]
+        updates = np.maximum((hi - lo) / period, 0.0)
+        prior_variance = (self.high_w - self.low_w) ** 2 / 12
+        return grid.astype(np.int64), (total + prior_variance) / (updates + 1.0)
+
+    def _build_edge_curve(
+        self, first: NDArray[np.int64], last: NDArray[np.int64], value: NDArray[np.float64]
+    ) -> _core.EnergyCurve:
+        """Its value at t is the variance (J^2) of an edge there."""
+        lag = self.prior.lag_ns
+        if lag <= 0:
+            ends = np.array([self.start_ns, max(self.end_ns, self.start_ns)], dtype=np.int64)
+            return _core.EnergyCurve(ends, np.zeros(2))
+        # Inside run i and more than one lag before its end only the run itself matters; later
+        # the runs that begin within one lag of its end do.
+        late = np.maximum(first, last - lag)
+        upto = np.searchsorted(first, np.append(first[1:], last[-1]) + lag, side="right")
+        spread = _range_of(value, upto)
+        spread[last + lag > last[-1]] = self.high_w - self.low_w  # not published yet: unknown
+        grid, pooled = self._pooled_variance(first, last, value)
+        quiet = np.interp(late.astype(np.float64), grid.astype(np.float64), pooled)
+        if self.prior.coverage >= 1.0:
+            quiet = np.zeros_like(quiet)
+        scale = (lag / NS_PER_S) ** 2 / 3
+        t = np.stack([first, late, late, np.append(first[1:], last[-1])], axis=1).ravel()
+        y = np.stack([quiet, quiet, spread**2 + quiet, spread**2 + quiet], axis=1).ravel() * scale
+        return _core.EnergyCurve(
+            *_extended((np.maximum.accumulate(t), y), self.start_ns, self.end_ns)
+        )
+
+
+def _middle(before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.int64]:
+    return before + (after - before) // 2
+
+
+def _bounds(low: float, high: float, value: NDArray[np.float64]) -> tuple[float, float]:
+    """The device's power bounds, widened to what was read; generous where unknown."""
+    low = low if math.isfinite(low) else 0.0
+    high = high if math.isfinite(high) else _UNKNOWN_LIMIT_W
+    return min(low, float(value.min())), max(high, float(value.max()))
+
+
+def _knots(
+    first: NDArray[np.int64], last: NDArray[np.int64], value: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    t = np.maximum.accumulate(np.stack([first, last], axis=1).ravel())
+    return t, np.repeat(value, 2)
+
+
+def _extended(
+    knots: tuple[NDArray[np.int64], NDArray[np.float64]],
+    start_ns: int,
+    end_ns: int,
+    outside: float | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Knots made to cover [start_ns, end_ns]: held flat, or ``outside`` beyond them."""
+    t, y = knots
+    head_t, head_y, tail_t, tail_y = [], [], [], []
+    if len(t) == 0 or start_ns < t[0]:
+        edge = outside if outside is not None else float(y[0])
+        head_t, head_y = [start_ns], [edge]
+        if len(t) and outside is not None:
+            head_t, head_y = [start_ns, int(t[0])], [edge, edge]
+    if len(t) == 0 or end_ns > t[-1]:
+        edge = outside if outside is not None else float(y[-1])
+        tail_t, tail_y = [end_ns], [edge]
+        if len(t) and outside is not None:
+            tail_t, tail_y = [int(t[-1]), end_ns], [edge, edge]
+    return (
+        np.concatenate([np.array(head_t, np.int64), t, np.array(tail_t, np.int64)]),
+        np.concatenate([np.array(head_y, float), y, np.array(tail_y, float)]),
+    )
+
+
+def _gap_before(runs: Runs, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """For each usable run: was anything lost or unreadable between it and the usable one before?"""
+    marked = ((runs.flags & np.uint32(_core.FLAG_GAP_BEFORE)) != 0) | ~usable
+    seen = np.cumsum(marked)
+    before = np.concatenate([[0], seen[usable][:-1]])
+    out: NDArray[np.bool_] = seen[usable] > before
+    out[0] = False
+    return out
+
+
+def _gaps(
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    gap: NDArray[np.bool_],
+    start_ns: int,
+    end_ns: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Starts and ends of the times without readings, those at either end included."""
+    index = np.flatnonzero(gap)
+    starts = [np.array([start_ns])] if start_ns < first[0] else []
+    ends = [np.array([first[0]])] if start_ns < first[0] else []
+    starts.append(last[index - 1])
+    ends.append(first[index])
+    if end_ns > last[-1]:
+        starts.append(np.array([last[-1]]))
+        ends.append(np.array([end_ns]))
+    return np.concatenate(starts).astype(np.int64), np.concatenate(ends).astype(np.int64)
+
+
+def _step_curve(
+    starts: NDArray[np.int64], ends: NDArray[np.int64], density: float, start_ns: int, end_ns: int
+) -> _core.EnergyCurve:
+    """``density`` inside the intervals, zero elsewhere."""
+    t = np.repeat(np.stack([starts, ends], axis=1).ravel(), 2)
+    y = np.tile([0.0, density, density, 0.0], len(starts))
+    return _core.EnergyCurve(*_extended((t, y), start_ns, end_ns, 0.0))
+
+
+def _range_of(value: NDArray[np.float64], upto: NDArray[np.int64]) -> NDArray[np.float64]:
+    """max - min of value[i:upto[i]] for every i (upto is non-decreasing, > i)."""
+    n = len(value)
+    length = np.maximum(upto - np.arange(n), 1)
+    high, low = value.copy(), value.copy()
+    top, bottom = value.copy(), value.copy()
+    step = 1
+    # Doubling tables: after k rounds `top` covers 2^k runs; two overlapping ones cover any length.
+    while True:
+        fits = (length >= step) & (length < 2 * step)
+        if fits.any():
+            i = np.flatnonzero(fits)
+            j = i + length[i] - step
+            high[i] = np.maximum(top[i], top[j])
+            low[i] = np.minimum(bottom[i], bottom[j])
+        if not (length >= 2 * step).any():
+            return high - low
+        shifted = np.minimum(np.arange(n) + step, n - 1)
+        top, bottom = np.maximum(top, top[shifted]), np.minimum(bottom, bottom[shifted])
+        step *= 2
