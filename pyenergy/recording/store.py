@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -60,17 +59,14 @@ def save(recorded: Recorded, path: str | os.PathLike[str]) -> Path:
         for channel, runs in device.runs.items():
             for name in Runs.names():
                 members[f"{device_id}/{channel}/{name}"] = getattr(runs, name)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        handle = tempfile.NamedTemporaryFile(  # noqa: SIM115 - renamed below, not deleted
-            dir=target.parent, prefix=target.name, suffix=".part", delete=False
-        )
         try:
-            with handle:
+            with part.open("wb") as handle:
                 np.savez_compressed(handle, **members)  # type: ignore[arg-type]
-                os.fchmod(handle.fileno(), 0o666 & ~_umask())
-            os.replace(handle.name, target)
+            os.replace(part, target)
         except BaseException:
-            Path(handle.name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise RecordingError(f"cannot write {target}: {error.strerror or error}") from error
@@ -171,9 +167,3 @@ def _column(archive: Any, name: str) -> Any:
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
     """JSON has no NaN: an unknown bound is null."""
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joules you can trust: GPU and CPU energy, each figure with its uncertainty.
+
+>>> import pyenergy
+>>> with pyenergy.trace(devices="sim:a100") as t:
+...     with pyenergy.mark("work"):
+...         _ = sum(range(100_000))
+>>> t.energy.scope
+'gpu'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import errors
+from ._api import Monitor, load, now_ns, trace
+from ._core import __version__
+from ._devices import Device, devices
+from ._energy import Energy
+from ._marks import mark
+from .errors import PyEnergyError
+
+if TYPE_CHECKING:
+    from . import testing
+    from ._trace import Trace
+    from .recording.series import Series
+
+__all__ = [
+    "Device",
+    "Energy",
+    "Monitor",
+    "PyEnergyError",
+    "Series",
+    "Trace",
+    "__version__",
+    "devices",
+    "errors",
+    "load",
+    "mark",
+    "now_ns",
+    "testing",
+    "trace",
+]
+
+# Loaded when first used, to keep `import pyenergy` light.
+_LAZY = {"Trace": "._trace", "Series": ".recording.series", "testing": ".testing"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'pyenergy' has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(_LAZY[name], __name__)
+    value = module if name == "testing" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`trace`, `Monitor`, `load`: how a program asks for energy."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from . import _core, _devices, _marks
+from ._session import Session
+from .config import Sampling
+from .errors import StateError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from ._devices import DevicesLike
+    from ._energy import Energy
+    from ._trace import Trace
+
+__all__ = ["Monitor", "load", "now_ns", "trace"]
+
+now_ns = _core.now_ns
+
+
+class _Scope:
+    """Options of a session, checked when written down rather than when used."""
+
+    def __init__(
+        self,
+        devices: DevicesLike,
+        rate_hz: float | None,
+        pacing: str,
+        update_period_s: float | None,
+        sync: bool,
+    ) -> None:
+        self.devices = devices
+        self.sampling = Sampling(rate_hz, pacing, update_period_s)
+        self.sync = sync
+
+    def open(self) -> Session:
+        session = Session(_devices.resolve(self.devices), self.sampling, self.sync)
+        session.open()
+        _marks.register(session)
+        return session
+
+
+class trace:
+    """Measure the energy of what runs inside.
+
+    Context manager, asynchronous context manager and decorator. Entering starts the samplers (or
+    joins those that run); leaving never waits for the sensor.
+
+    Parameters
+    ----------
+    devices : str, int or list of them
+        ``"auto"`` (every visible GPU; a CPU estimate only if nothing real can be read, with an
+        `EstimateWarning`), ``"gpu"``, ``"gpu:0"``, a UUID, ``"cpu"``, ``"sim:a100"``,
+        ``"replay:FILE"``, ``"estimate"``, or several.
+    rate_hz : float, optional
+        Polls per second, at most 20 000; None: 1000.
+    pacing : str
+        ``"auto"``, ``"fixed"`` or ``"edge"`` (see `pyenergy.config.Sampling`).
+    update_period_s : float, optional
+        Known update period of the power sensor, s; seeds ``"edge"``.
+    sync : bool
+        Wait at both edges for the work that torch has queued on the GPUs in scope, so that the
+        energy belongs to the work inside. False leaves the edges at host time.
+
+    Raises
+    ------
+    OptionError, DeviceError
+        For options that cannot be and devices that do not exist.
+
+    Examples
+    --------
+    >>> import pyenergy
+    >>> with pyenergy.trace(devices="sim:ideal") as t:
+    ...     _ = sum(range(100_000))
+    >>> t.energy.u > 0
+    True
+
+    As a decorator, the traces of the calls are kept in ``function.traces``, the latest last.
+    """
+
+    def __init__(
+        self,
+        *,
+        devices: DevicesLike = "auto",
+        rate_hz: float | None = None,
+        pacing: str = "auto",
+        update_period_s: float | None = None,
+        sync: bool = True,
+    ) -> None:
+        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync)
+        self._open: list[tuple[Session, Trace]] = []
+
+    def __enter__(self) -> Trace:
+        from ._trace import Trace
+
+        session = self._scope.open()
+        result = Trace(session)
+        self._open.append((session, result))
+        return result
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        session, _ = self._open.pop()
+        _marks.unregister(session)
+        if kind is not None:
+            session.notes.append(f"ended by {kind.__name__}")
+        session.close()
+
+    async def __aenter__(self) -> Trace:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        await asyncio.to_thread(self.__exit__, kind, *exc)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        traces: list[Trace] = []
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def wrapper(*args: Any, **kwargs: Any) -> Any:
+                async with self._again() as result:
+                    traces.append(result)
+                    return await function(*args, **kwargs)
+        else:
+
+            @functools.wraps(function)
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with self._again() as result:
+                    traces.append(result)
+                    return function(*args, **kwargs)
+
+        wrapper.traces = traces  # type: ignore[attr-defined]
+        return wrapper
+
+    def _again(self) -> trace:
+        """A fresh context of the same scope: calls may nest and overlap."""
+        again = object.__new__(type(self))
+        again._scope, again._open = self._scope, []
+        return again
+
+
+class Monitor:
+    """Samples from `start` to `stop`, and gives the energy of any window meanwhile.
+
+    Takes the same parameters as `trace`; also a context manager.
+    """
+
+    def __init__(
+        self,
+        *,
+        devices: DevicesLike = "auto",
+        rate_hz: float | None = None,
+        pacing: str = "auto",
+        update_period_s: float | None = None,
+        sync: bool = True,
+    ) -> None:
+        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync)
+        self._session: Session | None = None
+        self._trace: Trace | None = None
+
+    def start(self) -> Monitor:
+        """Start sampling.
+
+        Raises
+        ------
+        StateError
+            When it runs already.
+        """
+        from ._trace import Trace
+
+        if self._session is not None and self._session.is_open and not self._session.is_foreign:
+            raise StateError("this monitor runs already; stop() it first")
+        self._session = self._scope.open()
+        self._trace = Trace(self._session)
+        return self
+
+    def stop(self) -> Trace:
+        """Stop sampling and return everything measured as a `Trace`. Never waits for the sensor.
+
+        Raises
+        ------
+        StateError
+            When it does not run.
+        """
+        if self._session is None or not self._session.is_open:
+            raise StateError("this monitor does not run; start() it first")
+        _marks.unregister(self._session)
+        self._session.close()
+        return self.trace
+
+    @property
+    def trace(self) -> Trace:
+        """What has been measured since `start`."""
+        if self._trace is None:
+            raise StateError("this monitor has not been started")
+        return self._trace
+
+    def energy(self, t0_ns: int | None = None, t1_ns: int | None = None) -> Energy:
+        """Energy between two moments (`now_ns`); None: since the start, up to now or the stop.
+
+        Raises
+        ------
+        StateError, WindowError, TypeError, NoReadingsError
+            Before `start`; see `Trace.window`.
+        """
+        start, end = self.trace.bounds_ns
+        return self.trace.window(start if t0_ns is None else t0_ns, end if t1_ns is None else t1_ns)
+
+    def windows(
+        self, starts_ns: ArrayLike, ends_ns: ArrayLike, device: str | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Energies and standard uncertainties (J) of many windows: see `Trace.windows`."""
+        return self.trace.windows(starts_ns, ends_ns, device)
+
+    def __enter__(self) -> Monitor:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+def load(path: str | os.PathLike[str]) -> Trace:
+    """Open a recording that `Trace.save` wrote.
+
+    Raises
+    ------
+    RecordingError
+        When the file is absent, truncated, foreign, or from a newer version.
+    """
+    from ._trace import Trace
+    from .recording.store import load as load_recorded
+
+    return Trace(load_recorded(path))

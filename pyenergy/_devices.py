@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which devices a request means, and which of them this process can read."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Union
+
+from . import _core
+from ._visible import visible_gpus
+from .errors import DeviceError, EstimateWarning, RecordingError
+from .recording.series import DeviceMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Device", "DevicesLike", "devices", "resolve"]
+
+DevicesLike = Union[str, int, "Iterable[str | int]"]
+
+# Whatever of the environment decides which devices a name means.
+_ENVIRONMENT = (
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    "PYENERGY_SIMGPU",
+    "PYENERGY_NVML_LIBRARY",
+    "PYENERGY_PROC_ROOT",
+)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that can be measured.
+
+    Attributes
+    ----------
+    id : str
+        ``gpu:0`` counts in this process's visible order (CUDA's), ``cpu:0`` in sockets.
+    meta : DeviceMeta
+        Identity (UUID, PCI bus id, name) and bounds of its power.
+    info : pyenergy._core.DeviceInfo
+        The core's description, from which a sensor is opened.
+    """
+
+    id: str
+    meta: DeviceMeta
+    info: _core.DeviceInfo
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        """Identity of the physical device in this process: one sampler serves all who ask."""
+        return (self.info.source, self.info.uuid, self.info.index, self.info.argument)
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether its power is computed from load and a table instead of read."""
+        return self.info.source == "estimate"
+
+    def __str__(self) -> str:
+        uuid = f", {self.meta.uuid}" if self.meta.uuid else ""
+        return f"{self.id} ({self.meta.name}{uuid})"
+
+
+_cache: dict[tuple[object, ...], tuple[Device, ...]] = {}
+_cache_lock = threading.Lock()
+
+
+def devices() -> list[Device]:
+    """Every device this process may measure: visible GPUs, then CPUs (perhaps estimated).
+
+    Raises
+    ------
+    DeviceError
+        When ``CUDA_VISIBLE_DEVICES`` names a device that does not exist.
+    """
+    return [*_gpus(), *_cpus()]
+
+
+def resolve(request: DevicesLike) -> tuple[Device, ...]:
+    """The devices that ``request`` means.
+
+    Parameters
+    ----------
+    request : str, int or iterable of them
+        ``"auto"``: every visible GPU, and only if nothing real can be read an estimate of the CPU,
+        with an `EstimateWarning`. ``"gpu"``: every visible GPU. ``"gpu:1"`` or ``1``: one in
+        visible order. ``"GPU-4e81"``: by UUID or unique prefix. ``"cpu"``, ``"cpu:0"``,
+        ``"estimate"``: CPU package. ``"sim:a100"``, ``"sim:a100,h100"``: simulated GPUs.
+        ``"replay:FILE"``: a recording fed back as if live. Several may be joined by ``+`` or
+        given as a list.
+
+    Raises
+    ------
+    DeviceError
+        Naming the request and what exists.
+    """
+    names = _names(request)
+    key = (names, *(os.environ.get(name) for name in _ENVIRONMENT))
+    found = _cache.get(key)
+    if found is None:
+        found = _resolve(names)
+        # A replay starts anew each time it is asked for.
+        if not any(device.info.source == "replay" for device in found):
+            with _cache_lock:
+                _cache[key] = found
+    if any(device.is_estimate for device in found):
+        warnings.warn(
+            "no power sensor can be read: CPU energy is an ESTIMATE from load and a TDP table, "
+            "not a measurement ('pyenergy doctor' says what is missing)",
+            EstimateWarning,
+            stacklevel=4,
+        )
+    return found
+
+
+def forget() -> None:
+    """Look for devices anew at the next request."""
+    global _cache_lock
+    _cache_lock = threading.Lock()
+    _cache.clear()
+
+
+def _names(request: DevicesLike) -> tuple[str, ...]:
+    if isinstance(request, bool):
+        raise DeviceError(f"devices must be a name or an index, got {request!r}")
+    if isinstance(request, int):
+        return (f"gpu:{request}",)
+    if isinstance(request, str):
+        names = tuple(part.strip() for part in request.split("+"))
+    else:
+        try:
+            names = tuple(name for item in request for name in _names(item))
+        except TypeError as error:
+            raise DeviceError(f"devices must be a name or an index, got {request!r}") from error
+    if not names or not all(names):
+        raise DeviceError(f"devices={request!r} names no device; try 'auto'")
+    return names
+
+
+def _resolve(names: tuple[str, ...]) -> tuple[Device, ...]:
+    found: dict[tuple[str, str, int, str], Device] = {}
+    for name in names:
+        for device in _one(name):
+            found.setdefault(device.key, device)
+    return _distinct_ids(list(found.values()))
+
+
+def _distinct_ids(found: list[Device]) -> tuple[Device, ...]:
+    """Devices of different sources may share an id (``sim`` beside real GPUs): number them on."""
+    used: set[str] = set()
+    out = []
+    for device in found:
+        kind, number = device.id.split(":")[0], int(device.id.split(":")[1])
+        while f"{kind}:{number}" in used:
+            number += 1
+        used.add(f"{kind}:{number}")
+        new_id = f"{kind}:{number}"
+        out.append(replace(device, id=new_id, meta=replace(device.meta, id=new_id)))
+    return tuple(out)
+
+
+def _one(name: str) -> list[Device]:
+    if name == "auto":
+        return _auto()
+    source, _, argument = name.partition(":")
+    if source == "gpu":
+        return _pick(_gpus(), argument, name)
+    if source == "cpu":
+        return _pick(_cpus(), argument, name)
+    if source == "estimate":
+        return _from_source("estimate", argument)
+    if source == "sim":
+        return _from_source("sim", argument)
+    if source == "replay":
+        return _replay(argument)
+    if name.startswith(("GPU-", "MIG-")):
+        return _by_uuid(name)
+    raise DeviceError(
+        f"unknown device {name!r}. This machine has: {_listing()}. Also: 'auto', 'gpu', 'cpu', "
+        "a GPU's UUID, 'sim:a100', 'replay:FILE', 'estimate'"
+    )
+
+
+def _auto() -> list[Device]:
+    gpus = _gpus()
+    readable = [gpu for gpu in gpus if _has_power(gpu)]
+    if readable:
+        left_out = tuple(
+            f"{gpu} has no readable power and is not counted" for gpu in gpus if gpu not in readable
+        )
+        first = replace(readable[0].meta, notes=(*readable[0].meta.notes, *left_out))
+        return [replace(readable[0], meta=first), *readable[1:]]
+    cpus = _cpus()
+    if cpus:
+        return cpus
+    reasons = "; ".join(f"{r.source}: {r.reason}" for r in map(_core.enumerate, ("nvml",)))
+    raise DeviceError(f"nothing can be read on this machine ({reasons}); see 'pyenergy doctor'")
+
+
+def _has_power(device: Device) -> bool:
+    return any(c.name == "power" for c in _core.open_channels(device.info))
+
+
+def _pick(candidates: list[Device], argument: str, name: str) -> list[Device]:
+    if not argument:
+        if candidates:
+            return candidates
+        raise DeviceError(f"no device for {name!r}. {_why_no_gpu()}This machine has: {_listing()}")
+    for device in candidates:
+        if device.id.split(":")[1] == argument:
+            return [device]
+    raise DeviceError(f"no device {name!r}. {_why_no_gpu()}This machine has: {_listing()}")
+
+
+def _by_uuid(prefix: str) -> list[Device]:
+    matches = [
+        gpu
+        for gpu in _gpus()
+        if gpu.meta.uuid.startswith(prefix) or any(m.startswith(prefix) for m in gpu.info.mig_uuids)
+    ]
+    if len(matches) == 1:
+        return matches
+    problem = "is not unique" if matches else "matches no visible GPU"
+    raise DeviceError(f"{prefix!r} {problem}. This machine has: {_listing()}")
+
+
+def _why_no_gpu() -> str:
+    report = _core.enumerate("nvml")
+    return "" if report.available else f"NVIDIA GPUs: {report.reason}. "
+
+
+def _listing() -> str:
+    try:
+        return ", ".join(str(device) for device in devices()) or "no device"
+    except DeviceError as error:
+        return f"(unknown: {error})"
+
+
+def _gpus() -> list[Device]:
+    report = _core.enumerate("nvml")
+    if not report.available:
+        return []
+    return [
+        _device(f"gpu:{i}", gpu.info, gpu.notes)
+        for i, gpu in enumerate(visible_gpus(report.devices, os.environ))
+    ]
+
+
+def _cpus() -> list[Device]:
+    return [
+        _device(f"cpu:{i}", info, ()) for i, info in enumerate(_core.enumerate("estimate").devices)
+    ]
+
+
+def _from_source(source: str, argument: str) -> list[Device]:
+    report = _core.enumerate(source, argument)
+    if not report.available or not report.devices:
+        fix = f" ({report.fix})" if report.fix else ""
+        name = f"{source}:{argument}" if argument else source
+        raise DeviceError(f"cannot use {name!r}: {report.reason}{fix}")
+    return [_device(f"{info.kind}:{i}", info, ()) for i, info in enumerate(report.devices)]
+
+
+def _replay(path: str) -> list[Device]:
+    from .recording.replay import register
+
+    if not path:
+        raise DeviceError("replay needs a file: 'replay:run.pyenergy'")
+    try:
+        keys = register(path)
+    except RecordingError as error:
+        raise DeviceError(f"cannot replay: {error}") from error
+    return [
+        _device(device_id, info, ())
+        for device_id, key in keys.items()
+        for info in _core.enumerate("replay", key).devices
+    ]
+
+
+def _device(device_id: str, info: _core.DeviceInfo, notes: Iterable[str]) -> Device:
+    meta = DeviceMeta(
+        id=device_id,
+        source=info.source,
+        kind=info.kind,
+        name=info.name,
+        uuid=info.uuid,
+        pci_bus_id=info.pci_bus_id,
+        architecture=info.architecture,
+        driver=info.driver,
+        power_min_w=info.power_min_w,
+        power_max_w=info.power_max_w,
+        notes=tuple(dict.fromkeys([*info.notes, *notes])),
+    )
+    return Device(device_id, meta, info)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One sampler per device and process, shared by every trace and monitor that asks for it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from . import _core, _devices
+from .recording.series import ChannelMeta
+from .sensor.catalog import SensorPrior, prior_for
+from .units import NS_PER_S
+
+if TYPE_CHECKING:
+    from ._devices import Device
+    from .config import Sampling
+
+__all__ = ["SharedStream", "acquire", "generation"]
+
+# Readings that cover the end of a trace are published up to one lag after it; the rest keeps the
+# sampler warm for the next trace, whose start then has readings before it.
+_LINGER_NS = NS_PER_S
+_NEVER_NS = 1 << 62
+
+
+@dataclass(frozen=True)
+class SharedStream:
+    """A device's stream and what is known of its channels."""
+
+    device: Device
+    stream: _core.Stream
+    channels: dict[str, ChannelMeta]
+    priors: dict[str, SensorPrior]
+    period_ns: int
+    edge: bool
+
+    def serves(self, sampling: Sampling) -> bool:
+        """Whether this stream polls at least as finely as ``sampling`` asks for."""
+        if not self.stream.running:
+            return False
+        if sampling.rate_hz is None and sampling.pacing == "auto":
+            return True
+        wants_edge = sampling.pacing == "edge"
+        return self.period_ns <= sampling.period_ns and (wants_edge or not self.edge)
+
+    @property
+    def power_lag_ns(self) -> int:
+        """How long after a moment the last reading that covers it appears."""
+        prior = self.priors.get("power")
+        return prior.lag_ns if prior else NS_PER_S // 10
+
+    def release(self) -> None:
+        """Let go; the sampler lingers until the readings that cover this moment are published."""
+        self.stream.release(self.power_lag_ns + _LINGER_NS)
+
+
+_lock = threading.Lock()
+_streams: dict[tuple[object, ...], SharedStream] = {}
+_abandoned: list[SharedStream] = []
+_generation = 0
+
+
+def generation() -> int:
+    """Changes when this process is a fork: what was opened before belongs to the parent."""
+    return _generation
+
+
+def acquire(device: Device, sampling: Sampling) -> SharedStream:
+    """A running stream of ``device`` that serves ``sampling``; `SharedStream.release` it."""
+    with _lock:
+        shared = _streams.get(device.key)
+        if shared is None or not shared.serves(sampling):
+            reusable = shared is not None and _same_options(shared, sampling)
+            if not reusable:
+                shared = _create(device, sampling)
+                _streams[device.key] = shared
+        assert shared is not None
+        shared.stream.acquire()
+        return shared
+
+
+def _same_options(shared: SharedStream, sampling: Sampling) -> bool:
+    """A stopped stream is started again when it would be created alike; a replay never is."""
+    if shared.stream.running or shared.device.info.source == "replay":
+        return False
+    prior = shared.priors.get("power")
+    seed = sampling.seed_ns(prior.update_ns if prior else -1)
+    return shared.period_ns == sampling.period_ns and shared.edge == bool(seed)
+
+
+def _create(device: Device, sampling: Sampling) -> SharedStream:
+    found = _core.open_channels(device.info)
+    channels = {c.name: ChannelMeta.of(c) for c in found}
+    priors = {
+        c.name: prior_for(device.meta.architecture, c.source, c.update_ns, c.window_ns, c.delay_ns)
+        for c in channels.values()
+        if c.unit == "W"
+    }
+    power = priors.get("power")
+    seed = sampling.seed_ns(power.update_ns if power else -1)
+    gap_ns = 0
+    if device.info.source == "replay":
+        gap_ns = _NEVER_NS  # a recording says itself where its gaps are
+    elif power is not None and power.update_ns > 0:
+        # Polls that pause for less than one update period can miss no update.
+        gap_ns = max(power.update_ns, 10 * sampling.period_ns)
+    stream = _core.Stream(
+        device.info,
+        period_ns=sampling.period_ns,
+        pacing="edge" if seed else "fixed",
+        seeds_ns=[seed if c.name == "power" else 0 for c in found] if seed else [],
+        gap_ns=gap_ns,
+    )
+    return SharedStream(device, stream, channels, priors, sampling.period_ns, bool(seed))
+
+
+def _shutdown() -> None:
+    """At interpreter exit: threads end before the interpreter does."""
+    with _lock:
+        streams, _ = list(_streams.values()), _streams.clear()
+    for shared in streams:
+        shared.stream.stop(1.0)
+
+
+def _after_fork_in_child() -> None:
+    """Threads do not survive a fork: forget them without touching what they may have locked."""
+    global _lock, _generation
+    _lock = threading.Lock()
+    _generation += 1
+    for shared in _streams.values():
+        shared.stream.abandon_after_fork()
+        _abandoned.append(shared)
+    _streams.clear()
+    _core.abandon_collector_after_fork()
+    _devices.forget()
+
+
+atexit.register(_shutdown)
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A span of live sampling: what `trace` and `Monitor` are made of."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from . import _core, _hub, _sync
+from .errors import StateError
+from .recording import provenance
+from .recording.clock_anchor import ClockAnchor
+from .recording.series import DeviceData, Runs
+from .recording.store import Recorded
+from .units import NS_PER_S
+
+if TYPE_CHECKING:
+    from ._devices import Device
+    from ._hub import SharedStream
+    from .config import Sampling
+    from .recording.marks import Mark
+
+__all__ = ["Session"]
+
+_FIRST_SAMPLE_TIMEOUT_NS = NS_PER_S // 2
+_COVER_TIMEOUT_NS = 3 * NS_PER_S
+# Saved around the bounds, so that the edges keep the readings that speak of them.
+_MARGIN_NS = 2 * NS_PER_S
+
+
+class _Tap:
+    """One device's stream, and the recording it was filling when we began to listen."""
+
+    def __init__(self, device: Device, sampling: Sampling) -> None:
+        self.device = device
+        self.shared: SharedStream = _hub.acquire(device, sampling)
+        self.recording = self.shared.stream.recording
+        names = list(self.shared.channels)
+        self.power = names.index("power") if "power" in names else -1
+        self.covering = self.power if self.power >= 0 else 0
+
+    def last_t_ns(self) -> int:
+        self.shared.stream.drain()
+        return self.recording.last_t_ns(self.covering)
+
+    def data(self, start_ns: int, end_ns: int) -> DeviceData:
+        self.shared.stream.drain()
+        self.recording.seal()
+        margin = max(_MARGIN_NS, 2 * self.shared.power_lag_ns)
+        return DeviceData(
+            meta=self.device.meta,
+            channels=self.shared.channels,
+            runs={
+                name: Runs.of(self.recording.runs(index)).between(
+                    start_ns - margin, end_ns + margin
+                )
+                for index, name in enumerate(self.shared.channels)
+            },
+            stats=self.shared.stream.stats(),
+            gap_ns=self.shared.stream.gap_ns,
+        )
+
+
+class Session:
+    """Holds the samplers of ``devices`` from `open` to `close`, and collects marks."""
+
+    def __init__(self, devices: tuple[Device, ...], sampling: Sampling, sync: bool) -> None:
+        self.devices = devices
+        self.sync = sync
+        self.start_ns = 0
+        self.end_ns = 0
+        self.notes: list[str] = []
+        self._sampling = sampling
+        self._marks: list[Mark] = []
+        self._marks_lock = threading.Lock()
+        self._anchors: list[ClockAnchor] = []
+        self._taps: list[_Tap] = []
+        self._generation = _hub.generation()
+        self._final: Recorded | None = None
+
+    def open(self) -> None:
+        """Start or join the samplers; returns when each has read once (or has had half a second)."""
+        try:
+            for device in self.devices:
+                self._taps.append(_Tap(device, self._sampling))
+        except BaseException:
+            for tap in self._taps:
+                tap.shared.release()
+            raise
+        self._await_first_samples()
+        if self.sync:
+            _sync.synchronize(self.devices)
+        self._anchors.append(ClockAnchor.take())
+        self.start_ns = _core.now_ns()
+
+    def close(self) -> None:
+        """Mark the end and let the samplers go. Never waits for readings."""
+        if self.is_foreign:
+            return
+        try:
+            if self.sync:
+                _sync.synchronize(self.devices)
+        finally:
+            self.end_ns = _core.now_ns()
+            self._anchors.append(ClockAnchor.take())
+            for tap in self._taps:
+                tap.shared.release()
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this session was opened by the process that forked this one."""
+        return self._generation != _hub.generation()
+
+    @property
+    def is_open(self) -> bool:
+        """Between `open` and `close`."""
+        return self.start_ns > 0 and self.end_ns == 0
+
+    def add_mark(self, mark: Mark) -> None:
+        """Keep a span that lies inside this session."""
+        if mark.start_ns >= self.start_ns:
+            with self._marks_lock:
+                self._marks.append(mark)
+
+    def recorded(self, wait: bool = True) -> Recorded:
+        """What was measured so far; of a closed session everything that covers it.
+
+        Raises
+        ------
+        StateError
+            In a forked child: the readings arrive in the parent.
+        """
+        if self._final is not None:
+            return self._final
+        if self.is_foreign:
+            raise StateError(
+                "this trace was opened before fork(): its sampler runs in the parent process, "
+                "which has the readings; open a new trace in the child"
+            )
+        if self.start_ns == 0:
+            raise StateError("not started")
+        covered = not self.is_open and (self._await_cover() if wait else self._covered())
+        recorded = self._snapshot()
+        if covered:
+            self._final = recorded
+            self._taps.clear()
+        return recorded
+
+    def _snapshot(self) -> Recorded:
+        end_ns = self.end_ns or _core.now_ns()
+        with self._marks_lock:
+            marks = tuple(sorted(self._marks, key=lambda m: (m.start_ns, -m.end_ns)))
+        return Recorded(
+            bounds_ns=(self.start_ns, end_ns),
+            devices={t.device.id: t.data(self.start_ns, end_ns) for t in self._taps},
+            marks=marks,
+            anchors=tuple(self._anchors),
+            notes=tuple(self.notes),
+            provenance=provenance.collect(),
+        )
+
+    def _await_first_samples(self) -> None:
+        deadline = _core.now_ns() + _FIRST_SAMPLE_TIMEOUT_NS
+        for tap in self._taps:
+            while tap.recording.last_t_ns(tap.covering) == 0 and tap.last_t_ns() == 0:
+                if _core.now_ns() > deadline:
+                    self.notes.append(f"{tap.device.id}: no reading yet when the trace began")
+                    break
+                time.sleep(0.0002)
+
+    def _covered(self) -> bool:
+        return all(
+            tap.last_t_ns() >= self.end_ns + tap.shared.power_lag_ns
+            or not tap.shared.stream.running
+            for tap in self._taps
+        )
+
+    def _await_cover(self) -> bool:
+        """Wait until the readings that cover the end are published; True whatever came."""
+        longest = max((tap.shared.power_lag_ns for tap in self._taps), default=0)
+        deadline = self.end_ns + longest + _COVER_TIMEOUT_NS
+        while not self._covered() and _core.now_ns() < deadline:
+            time.sleep(0.002)
+        return True

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Trace`: what was measured, and the energies that follow from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _core, _windows
+from ._energies import DeviceEnergies
+from ._energy import Energy, combine
+from .errors import DeviceError, NoReadingsError, WindowError
+from .recording.series import Series
+from .recording.store import Recorded, save
+from .units import NS_PER_S
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    import polars as pl
+    from numpy.typing import ArrayLike, NDArray
+
+    from ._session import Session
+    from .recording.marks import Mark
+
+__all__ = ["Trace"]
+
+
+class Trace:
+    """Energy of what ran inside `pyenergy.trace`, or of a recording that was loaded.
+
+    A trace may be asked while it is still open; it then speaks of the time up to now. After it
+    has closed, the first question waits until the readings that cover its end have been published
+    (at most the sensor's lag); `wait` says so beforehand.
+    """
+
+    def __init__(self, source: Session | Recorded) -> None:
+        self._source = source
+        self._computed: tuple[Recorded, dict[str, DeviceEnergies]] | None = None
+        self._unreadable: dict[str, str] = {}
+        self._extra: dict[str, Any] = {}
+        if isinstance(source, Recorded):
+            self._extra.update(source.extra)
+
+    # Energies ------------------------------------------------------------------------------
+
+    @property
+    def energy(self) -> Energy:
+        """Energy of the whole trace, all devices in scope together.
+
+        Raises
+        ------
+        NoReadingsError
+            When a device in scope gave no usable reading: a sum without it would be wrong.
+        """
+        recorded, models = self._models()
+        return combine([m.energy(*recorded.bounds_ns) for m in self._chosen(models, None)])
+
+    @property
+    def energies(self) -> dict[str, Energy]:
+        """Energy of the whole trace by device id (``gpu:0``, ``cpu:0``).
+
+        Devices that gave no usable reading are absent here and named in `unreadable`.
+        """
+        recorded, models = self._models()
+        return {name: model.energy(*recorded.bounds_ns) for name, model in models.items()}
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Devices in scope that gave no usable reading, and why."""
+        self._models()
+        return dict(self._unreadable)
+
+    def window(self, t0_ns: int, t1_ns: int, device: str | None = None) -> Energy:
+        """Energy between two moments of CLOCK_MONOTONIC (`pyenergy.now_ns`).
+
+        Parameters
+        ----------
+        t0_ns, t1_ns : int
+            The window, inside `bounds_ns`; an empty one has exactly 0 J.
+        device : str, optional
+            One device; None sums all in scope.
+
+        Raises
+        ------
+        TypeError
+            When a time is not an integer.
+        WindowError
+            When the window is reversed or outside the recording.
+        """
+        recorded, models = self._models()
+        starts, ends = _windows.checked([t0_ns], [t1_ns], recorded.bounds_ns)
+        chosen = self._chosen(models, device)
+        return combine([m.energy(int(starts[0]), int(ends[0])) for m in chosen])
+
+    def windows(
+        self, starts_ns: ArrayLike, ends_ns: ArrayLike, device: str | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Energies of many windows at once.
+
+        Parameters
+        ----------
+        starts_ns, ends_ns : array of int
+            Windows of shape (n,), ns of CLOCK_MONOTONIC, in any order, overlapping or not;
+            sorted ones are fastest.
+        device : str, optional
+            One device; None sums all in scope, the errors of different devices being
+            independent.
+
+        Returns
+        -------
+        joules, u : ndarray of float64, shape (n,)
+            Energies and their standard uncertainties, J.
+
+        Raises
+        ------
+        TypeError
+            When times are not integers.
+        WindowError
+            When a window is reversed or outside the recording, or lengths differ.
+        """
+        recorded, models = self._models()
+        starts, ends = _windows.checked(starts_ns, ends_ns, recorded.bounds_ns)
+        joules = np.zeros(starts.shape)
+        variance = np.zeros(starts.shape)
+        for model in self._chosen(models, device):
+            terms = model.terms(starts, ends)
+            joules += terms.joules
+            variance += terms.u**2
+        return joules, np.sqrt(variance)
+
+    # What was measured ---------------------------------------------------------------------
+
+    @property
+    def bounds_ns(self) -> tuple[int, int]:
+        """Start and end, ns of CLOCK_MONOTONIC; the end of an open trace is now."""
+        if isinstance(self._source, Recorded):
+            return self._source.bounds_ns
+        return self._source.start_ns, self._source.end_ns or _core.now_ns()
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from start to end."""
+        start, end = self.bounds_ns
+        return (end - start) / NS_PER_S
+
+    @property
+    def mean_power_w(self) -> float:
+        """Energy over duration, W."""
+        recorded, _ = self._models()
+        start, end = recorded.bounds_ns
+        return self.energy.joules / ((end - start) / NS_PER_S)
+
+    @property
+    def peak_power_w(self) -> float:
+        """Largest sum of the devices' readings at one moment, W.
+
+        A reading is an average over the sensor's window: shorter peaks do not show.
+        """
+        recorded, models = self._models()
+        start, end = recorded.bounds_ns
+        curves = [model.model.curve for model in models.values()]
+        times = np.unique(np.concatenate([np.array([start, end]), *(c.knots()[0] for c in curves)]))
+        times = times[(times >= start) & (times <= end)]
+        return float(np.max(np.sum([curve.values(times) for curve in curves], axis=0)))
+
+    def series(self, name: str) -> Series:
+        """Readings of one channel, such as ``"gpu:0/power"``; zero-copy, read-only.
+
+        Raises
+        ------
+        DeviceError
+            Naming the channels that exist.
+        """
+        recorded = self._recorded()
+        device_id, _, channel = name.partition("/")
+        device = recorded.devices.get(device_id)
+        if device is None or channel not in device.channels:
+            raise DeviceError(f"no series {name!r}; this trace has: {', '.join(self.channels)}")
+        return Series.of(name, device.channels[channel].unit, device.runs[channel])
+
+    @property
+    def channels(self) -> list[str]:
+        """Names that `series` takes."""
+        return [f"{d}/{c}" for d, data in self._recorded().devices.items() for c in data.channels]
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """The labelled spans, by start."""
+        return self._recorded().marks
+
+    def spans(self) -> pl.DataFrame:
+        """The labelled spans with their energies, one row each, by start.
+
+        Columns: ``name``, ``depth`` (marks around it), ``start_ns``, ``end_ns``, ``duration_s``,
+        ``energy_j``, ``u_j`` (standard uncertainty), ``mean_power_w``; all devices in scope.
+        Spans may nest and overlap: their energies do not add up to the trace's.
+        """
+        import polars as pl
+
+        recorded = self._recorded()
+        low, high = recorded.bounds_ns
+        marks = [m for m in recorded.marks if m.start_ns >= low and m.end_ns <= high]
+        starts = np.array([m.start_ns for m in marks], dtype=np.int64)
+        ends = np.array([m.end_ns for m in marks], dtype=np.int64)
+        joules, u = self.windows(starts, ends) if marks else (np.zeros(0), np.zeros(0))
+        return pl.DataFrame(
+            {
+                "name": pl.Series([m.name for m in marks], dtype=pl.String),
+                "depth": pl.Series([m.depth for m in marks], dtype=pl.Int64),
+                "start_ns": starts,
+                "end_ns": ends,
+                "duration_s": (ends - starts) / NS_PER_S,
+                "energy_j": joules,
+                "u_j": u,
+                "mean_power_w": joules / np.maximum(ends - starts, 1) * NS_PER_S,
+            }
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know about this trace."""
+        return self._recorded().notes
+
+    @property
+    def recorded(self) -> Recorded:
+        """Everything that was measured, as plain data."""
+        return self._recorded()
+
+    def wait(self) -> Trace:
+        """Wait until the readings that cover the end of a closed trace have been published."""
+        self._recorded()
+        return self
+
+    def annotate(self, **values: Any) -> None:
+        """Keep JSON values with the trace; `save` writes them, ``recorded.extra`` has them."""
+        self._extra.update(values)
+        self._computed = None
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the recording to ``path``; `pyenergy.load` reads it.
+
+        Raises
+        ------
+        RecordingError
+            When it cannot be written.
+        """
+        return save(self._recorded(), path)
+
+    def __str__(self) -> str:
+        from .report.text import render
+
+        return render(self)
+
+    def __repr__(self) -> str:
+        state = "open" if not isinstance(self._source, Recorded) and self._source.is_open else ""
+        return f"<pyenergy.Trace {self.duration_s:.3f} s{', ' + state if state else ''}>"
+
+    # Inside --------------------------------------------------------------------------------
+
+    def _recorded(self) -> Recorded:
+        from dataclasses import replace
+
+        source = self._source
+        recorded = source if isinstance(source, Recorded) else source.recorded()
+        return replace(recorded, extra=dict(self._extra)) if self._extra else recorded
+
+    def _models(self) -> tuple[Recorded, dict[str, DeviceEnergies]]:
+        if self._computed is not None:
+            return self._computed
+        recorded = self._recorded()
+        if recorded.bounds_ns[1] <= recorded.bounds_ns[0]:
+            raise WindowError("the trace has no duration")
+        models, self._unreadable = {}, {}
+        for name, device in recorded.devices.items():
+            try:
+                models[name] = DeviceEnergies(device, recorded.bounds_ns)
+            except NoReadingsError as error:
+                self._unreadable[name] = str(error)
+        is_open = not isinstance(self._source, Recorded) and self._source.is_open
+        if not is_open:
+            self._computed = recorded, models
+        return recorded, models
+
+    def _chosen(
+        self, models: dict[str, DeviceEnergies], device: str | None
+    ) -> list[DeviceEnergies]:
+        if device is None and not self._unreadable:
+            return list(models.values())
+        if device is None or device in self._unreadable:
+            wanted = self._unreadable if device is None else {device: self._unreadable[device]}
+            rest = f"; read: {', '.join(models)} (see .energies)" if models else ""
+            raise NoReadingsError("no energy for " + "; ".join(wanted.values()) + rest)
+        if device not in models:
+            raise DeviceError(f"no device {device!r} in this trace; it has: {', '.join(models)}")
+        return [models[device]]
