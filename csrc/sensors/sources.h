@@ -15,6 +15,10 @@ std::unique_ptr<Sensor> open_nvml(const DeviceInfo& info, std::shared_ptr<Clock>
 SourceReport enumerate_sim(const std::string& argument);
 std::unique_ptr<Sensor> open_sim(const DeviceInfo& info, std::shared_ptr<Clock> clock);
 
+// `argument`: the key under which register_replay (replay.h) was given a recording; empty: all.
+SourceReport enumerate_replay(const std::string& argument);
+std::unique_ptr<Sensor> open_replay(const DeviceInfo& info, std::shared_ptr<Clock> clock);
+
 SourceReport enumerate_estimate(const std::string& argument);
 std::unique_ptr<Sensor> open_estimate(const DeviceInfo& info, std::shared_ptr<Clock> clock);
 
