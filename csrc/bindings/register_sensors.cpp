@@ -2,7 +2,6 @@
 // Binds what exists and what each device can read: sources, devices, recordings to replay.
 #include <set>
 #include <stdexcept>
-#include <tuple>
 
 #include "bindings/bind.h"
 #include "core/clock.h"
@@ -13,7 +12,6 @@ namespace pyenergy {
 namespace {
 
 using IndexArray = py::array_t<std::uint16_t, py::array::c_style>;
-using ReplayArrays = std::tuple<TimeArray, TimeArray, ValueArray, IndexArray, FlagArray>;
 
 template <typename T>
 void take(const py::dict& from, const char* key, T& into) {
@@ -88,19 +86,27 @@ Channel channel_from(const py::dict& fields) {
   return channel;
 }
 
-std::vector<Reading> readings_from(const ReplayArrays& arrays) {
-  const auto& [t_ns, read_ns, value, channel, flags] = arrays;
-  const py::ssize_t n = t_ns.size();
-  if (read_ns.size() != n || value.size() != n || channel.size() != n || flags.size() != n) {
+struct SampleArrays {
+  const TimeArray& t_ns;
+  const TimeArray& read_ns;
+  const ValueArray& value;
+  const IndexArray& channel;
+  const FlagArray& flags;
+};
+
+std::vector<Reading> readings_from(const SampleArrays& in) {
+  const py::ssize_t n = in.t_ns.size();
+  if (in.read_ns.size() != n || in.value.size() != n || in.channel.size() != n ||
+      in.flags.size() != n) {
     throw py::value_error("the arrays of samples differ in length");
   }
   std::vector<Reading> readings(static_cast<std::size_t>(n));
   for (py::ssize_t i = 0; i < n; ++i) {
-    const std::uint32_t bits = flags.data()[i];
-    readings[static_cast<std::size_t>(i)] = {.value = value.data()[i],
-                                             .t_ns = t_ns.data()[i],
-                                             .read_ns = read_ns.data()[i],
-                                             .channel = channel.data()[i],
+    const std::uint32_t bits = in.flags.data()[i];
+    readings[static_cast<std::size_t>(i)] = {.value = in.value.data()[i],
+                                             .t_ns = in.t_ns.data()[i],
+                                             .read_ns = in.read_ns.data()[i],
+                                             .channel = in.channel.data()[i],
                                              .flags = static_cast<std::uint16_t>(bits & 0xffff),
                                              .status = static_cast<std::int16_t>(bits >> 16)};
   }
@@ -108,8 +114,12 @@ std::vector<Reading> readings_from(const ReplayArrays& arrays) {
 }
 
 void register_replay_arrays(const std::string& key, const DeviceInfo& info,
-                            const py::list& channels, const ReplayArrays& samples) {
-  ReplayData data{.info = info, .channels = {}, .readings = readings_from(samples)};
+                            const py::list& channels, const TimeArray& t_ns,
+                            const TimeArray& read_ns, const ValueArray& value,
+                            const IndexArray& channel, const FlagArray& flags) {
+  ReplayData data{.info = info,
+                  .channels = {},
+                  .readings = readings_from({t_ns, read_ns, value, channel, flags})};
   for (const auto& item : channels) {
     data.channels.push_back(py::isinstance<py::dict>(item)
                                 ? channel_from(py::reinterpret_borrow<py::dict>(item))
@@ -185,10 +195,12 @@ void register_sensors(py::module_& m) {
         "Look for a source's devices; absence is a report with a reason, never an exception.");
   m.def("open_channels", &open_channels, py::arg("info"), unlocked,
         "Open a device, return what it can read, and close it again.");
-  m.def("register_replay", &register_replay_arrays, py::arg("key"), py::arg("info"),
-        py::arg("channels"), py::arg("samples"),
-        "Make a recording known to the source \"replay\". `channels`: Channel objects or dicts of "
-        "their fields, values in SI. `samples`: arrays (t_ns, read_ns, value, channel, flags).");
+  m.def(
+      "register_replay", &register_replay_arrays, py::arg("key"), py::arg("info"),
+      py::arg("channels"), py::arg("t_ns"), py::arg("read_ns"), py::arg("value"),
+      py::arg("channel"), py::arg("flags"),
+      "Make a recording known to the source \"replay\". `channels`: Channel objects or dicts of "
+      "their fields. One element of the arrays per sample: time, SI value, index of its channel.");
   m.def("replay_offset_ns", &replay_offset_ns, py::arg("key"),
         "What its latest opening added to the recorded times; None before the first.");
 }

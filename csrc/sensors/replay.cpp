@@ -105,7 +105,9 @@ void register_replay(const std::string& key, ReplayData data) {
   }
   entry->channels = std::move(data.channels);
   entry->info = std::move(data.info);
-  entry->info.facts.emplace_back("recorded source", entry->info.source);
+  if (entry->info.source != "replay") {
+    entry->info.facts.emplace_back("recorded source", entry->info.source);
+  }
   entry->info.source = "replay";
   entry->info.argument = key;
   const std::lock_guard lock(slots_mutex);
