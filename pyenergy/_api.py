@@ -168,6 +168,11 @@ class Monitor:
         self._session: Session | None = None
         self._trace: Trace | None = None
 
+    @property
+    def devices(self) -> DevicesLike:
+        """What was asked for."""
+        return self._scope.devices
+
     def start(self) -> Monitor:
         """Start sampling.
 

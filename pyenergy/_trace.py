@@ -41,6 +41,7 @@ class Trace:
         self._computed: tuple[Recorded, dict[str, DeviceEnergies]] | None = None
         self._unreadable: dict[str, str] = {}
         self._extra: dict[str, Any] = {}
+        self._spans: list[Mark] = []
         if isinstance(source, Recorded):
             self._extra.update(source.extra)
 
@@ -234,6 +235,11 @@ class Trace:
         self._recorded()
         return self
 
+    def add_span(self, mark: Mark) -> None:
+        """Label a span after the fact, as `pyenergy.mark` does while it runs."""
+        self._spans.append(mark)
+        self._computed = None
+
     def annotate(self, **values: Any) -> None:
         """Keep JSON values with the trace; `save` writes them, ``recorded.extra`` has them."""
         self._extra.update(values)
@@ -265,7 +271,10 @@ class Trace:
 
         source = self._source
         recorded = source if isinstance(source, Recorded) else source.recorded()
-        return replace(recorded, extra=dict(self._extra)) if self._extra else recorded
+        if not (self._extra or self._spans):
+            return recorded
+        marks = sorted((*recorded.marks, *self._spans), key=lambda m: (m.start_ns, -m.end_ns))
+        return replace(recorded, extra=dict(self._extra), marks=tuple(marks))
 
     def _models(self) -> tuple[Recorded, dict[str, DeviceEnergies]]:
         if self._computed is not None:

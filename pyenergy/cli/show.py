@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pyenergy show FILE``: a recording as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+from .._api import load
+from ..report.text import print_trace
+
+__all__ = ["command"]
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="A recording that pyenergy wrote.")],
+    plot: Annotated[
+        Optional[Path], typer.Option(help="Also draw the power to this PNG, SVG or PDF.")
+    ] = None,
+) -> None:
+    """Print a recording: devices, spans, energies with their uncertainties, notes."""
+    trace = load(file)
+    console = Console(highlight=False)
+    print_trace(trace, console)
+    facts = trace.recorded.provenance
+    made = f"{facts.get('written_utc', '?')} on {facts.get('host', '?')}"
+    console.print(f"[dim]·[/] recorded {made} with pyenergy {facts.get('pyenergy', '?')}")
+    if plot is not None:
+        from ..report.plots import power_plot
+
+        console.print(f"wrote {power_plot(trace, plot)}")

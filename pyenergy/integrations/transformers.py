@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Energy of text generation with Hugging Face transformers, by prefill, decode and token.
+
+The first token marks the end of prefill: `TokenClock` is a stopping criterion, which
+``generate`` calls each time a token has been appended. Padding never counts, nor does anything
+after a request's end-of-sequence token.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import _core
+from .._api import trace as open_trace
+from .._energy import Energy, format_with_uncertainty
+from ..errors import OptionError
+from ..recording.marks import Mark
+from ..units import NS_PER_S, engineering
+
+if TYPE_CHECKING:
+    from .._trace import Trace
+
+__all__ = ["Generation", "TokenClock", "generate"]
+
+
+class TokenClock:
+    """Notes when each token came to exist; pass it to ``generate`` yourself, or use `generate`.
+
+    It can be an element of ``stopping_criteria`` (any batch, beams, sampling) or the ``streamer``
+    (one request; the prompt that a streamer is shown first is skipped). It never stops anything.
+
+    Attributes
+    ----------
+    times_ns : list of int
+        When each step's token was known to the host, ns of CLOCK_MONOTONIC.
+    """
+
+    def __init__(self, sync: bool = True) -> None:
+        self.times_ns: list[int] = []
+        self._sync = sync
+        self._prompt_shown = False
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        """As a stopping criterion: False for every request."""
+        self._tick(input_ids)
+        import torch
+
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+    def put(self, value: Any) -> None:
+        """As a streamer: the prompt first, then each token."""
+        if self._prompt_shown:
+            self._tick(value)
+        self._prompt_shown = True
+
+    def end(self) -> None:
+        """As a streamer: nothing more comes."""
+
+    def _tick(self, tensor: Any) -> None:
+        # The first token is the edge between prefill and decode: it must exist on the device.
+        # Later steps are not held up; generate() itself waits for each of them.
+        if self._sync and not self.times_ns and tensor.is_cuda:
+            sys.modules["torch"].cuda.synchronize(tensor.device)
+        self.times_ns.append(_core.now_ns())
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What one call of ``generate`` cost.
+
+    Attributes
+    ----------
+    output : object
+        What ``generate`` returned.
+    trace : Trace
+        The trace around it, with the spans ``prefill`` and ``decode``.
+    prompt_tokens, output_tokens : tuple of int
+        By request, padding not counted; output up to and including end-of-sequence.
+    first_token_ns : int or None
+        When the first token existed, ns of CLOCK_MONOTONIC; None when none was generated.
+    """
+
+    output: Any
+    trace: Trace
+    prompt_tokens: tuple[int, ...]
+    output_tokens: tuple[int, ...]
+    start_ns: int
+    first_token_ns: int | None
+    end_ns: int
+
+    @property
+    def energy(self) -> Energy:
+        """Energy of the whole call."""
+        return self.trace.window(self.start_ns, self.end_ns)
+
+    @property
+    def prefill(self) -> Energy:
+        """Energy up to the first token."""
+        return self.trace.window(self.start_ns, self.first_token_ns or self.end_ns)
+
+    @property
+    def decode(self) -> Energy:
+        """Energy after the first token."""
+        return self.trace.window(self.first_token_ns or self.end_ns, self.end_ns)
+
+    @property
+    def joules_per_output_token(self) -> Energy | None:
+        """(E_prefill + E_decode) / sum of output tokens; None without output tokens."""
+        return _per(self.energy, sum(self.output_tokens))
+
+    @property
+    def joules_per_prefill_token(self) -> Energy | None:
+        """E_prefill / sum of prompt tokens."""
+        return _per(self.prefill, sum(self.prompt_tokens))
+
+    @property
+    def joules_per_decode_token(self) -> Energy | None:
+        """E_decode / sum of (n_r - 1): prefill made each request's first token."""
+        return _per(self.decode, self._decode_tokens)
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Time to first token, s."""
+        if self.first_token_ns is None:
+            return None
+        return (self.first_token_ns - self.start_ns) / NS_PER_S
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Time per output token after the first, s, of the longest request."""
+        longest = max(self.output_tokens, default=0)
+        if self.first_token_ns is None or longest < 2:
+            return None
+        return (self.end_ns - self.first_token_ns) / NS_PER_S / (longest - 1)
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Output tokens of all requests per second of the whole call."""
+        return sum(self.output_tokens) / ((self.end_ns - self.start_ns) / NS_PER_S)
+
+    def summary(self) -> dict[str, str]:
+        """Label and text of every figure, for a table."""
+        rows = {
+            "requests": str(len(self.output_tokens)),
+            "prompt / output tokens": f"{sum(self.prompt_tokens)} / {sum(self.output_tokens)}",
+            "TTFT": _time(self.ttft_s),
+            "TPOT": _time(self.tpot_s),
+            "throughput": f"{self.tokens_per_s:.4g} tokens/s",
+        }
+        for label, energy in (
+            ("J/output token", self.joules_per_output_token),
+            ("J/prefill token", self.joules_per_prefill_token),
+            ("J/decode token", self.joules_per_decode_token),
+        ):
+            if energy is not None:
+                rows[label] = format_with_uncertainty(energy.joules, energy.u, "J")
+        return rows
+
+    @property
+    def _decode_tokens(self) -> int:
+        return sum(max(n - 1, 0) for n in self.output_tokens)
+
+
+def generate(
+    model: Any, *args: Any, trace_options: dict[str, Any] | None = None, **kwargs: Any
+) -> Generation:
+    """Call ``model.generate(*args, **kwargs)`` inside a trace.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Any model with ``generate``.
+    trace_options : dict, optional
+        Parameters of `pyenergy.trace`, such as ``{"devices": "gpu:0"}``.
+    *args, **kwargs
+        Passed to ``model.generate``; a token clock is added to ``stopping_criteria``.
+
+    Returns
+    -------
+    Generation
+
+    Raises
+    ------
+    OptionError
+        When ``model`` cannot generate.
+    """
+    if not callable(getattr(model, "generate", None)):
+        raise OptionError(f"{type(model).__name__} has no generate(): not a generative model")
+    from transformers import StoppingCriteriaList
+
+    clock = TokenClock((trace_options or {}).get("sync", True))
+    criteria = [*(kwargs.pop("stopping_criteria", None) or []), clock]
+    with open_trace(**(trace_options or {})) as measured:
+        output = model.generate(*args, stopping_criteria=StoppingCriteriaList(criteria), **kwargs)
+    start_ns, end_ns = measured.bounds_ns
+    first_ns = clock.times_ns[0] if clock.times_ns else None
+    prompts, outputs = _count(model, output, args, kwargs, len(clock.times_ns))
+    result = Generation(output, measured, prompts, outputs, start_ns, first_ns, end_ns)
+    for name, a, b in (("prefill", start_ns, first_ns), ("decode", first_ns, end_ns)):
+        if a is not None and b is not None:
+            measured.add_span(Mark(name, a, b))
+    return result
+
+
+def _per(energy: Energy, tokens: int) -> Energy | None:
+    if tokens <= 0:
+        return None
+    return Energy(
+        energy.joules / tokens, energy.u / tokens, energy.method, energy.scope, energy.notes
+    )
+
+
+def _time(value_s: float | None) -> str:
+    return "none" if value_s is None else engineering(value_s, "s")
+
+
+def _count(
+    model: Any, output: Any, args: tuple[Any, ...], kwargs: dict[str, Any], steps: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Prompt and output tokens by request, without padding."""
+    sequences = getattr(output, "sequences", output)
+    inputs = args[0] if args else kwargs.get("input_ids", kwargs.get("inputs"))
+    embeds = kwargs.get("inputs_embeds")
+    mask = kwargs.get("attention_mask")
+    given = inputs if inputs is not None else embeds
+    requests = given.shape[0] if given is not None else sequences.shape[0]
+    if mask is not None:
+        prompts = tuple(int(n) for n in mask.sum(dim=-1))
+    else:
+        prompts = (int(given.shape[1]) if given is not None else 0,) * requests
+    if model.config.is_encoder_decoder:
+        shown = sequences.shape[1] - steps  # the decoder's start tokens
+    else:
+        shown = inputs.shape[1] if inputs is not None else 0
+    new = sequences[:, max(shown, 0) :]
+    return prompts, tuple(_until_end(row, _end_tokens(model, kwargs)) for row in new.tolist())
+
+
+def _end_tokens(model: Any, kwargs: dict[str, Any]) -> set[int]:
+    config = kwargs.get("generation_config") or model.generation_config
+    end = kwargs.get("eos_token_id", getattr(config, "eos_token_id", None))
+    if end is None:
+        return set()
+    return {int(token) for token in (end if isinstance(end, (list, tuple)) else [end])}
+
+
+def _until_end(tokens: list[int], ends: set[int]) -> int:
+    """Tokens up to and including the first end-of-sequence; what follows is padding."""
+    for position, token in enumerate(tokens):
+        if token in ends:
+            return position + 1
+    return len(tokens)
