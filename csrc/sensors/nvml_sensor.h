@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sensor of one NVIDIA GPU.
+#pragma once
+
+#include <memory>
+
+#include "sensors/nvml_describe.h"
+
+namespace pyenergy {
+
+// `api` must outlive the sensor. The sensor reads exactly what found.plan says.
+std::unique_ptr<Sensor> make_nvml_sensor(const NvmlApi& api, NvmlFound found);
+
+}  // namespace pyenergy
