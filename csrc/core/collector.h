@@ -45,7 +45,7 @@ class Stream;
 // recording's mutex, which also hands over the ring's consumer role.
 class Collector {
  public:
-  static constexpr Ns kPeriod = 10 * kMs;
+  static constexpr Ns kPeriod = 50 * kMs;
   static Collector& instance();
   void add(const std::shared_ptr<Stream>& stream);
   // After fork() in the child: the thread is gone; forget everything without touching it.

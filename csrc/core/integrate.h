@@ -57,6 +57,17 @@ class EnergyCurve {
   EnergyCurve() = default;
   void append(Ns t, double y);
   void finish();  // slopes, integrals, search index
+  std::size_t bucket_of(Ns t) const noexcept;
+  std::size_t find(Ns t) const noexcept;
+  std::size_t first_after(std::size_t knot, Ns t) const noexcept;
+  std::size_t advance(std::size_t knot, Ns t) const noexcept;
+  double between(std::size_t i, Ns a, std::size_t j, Ns b) const noexcept;
+  void merge(std::span<const Ns> starts, std::span<const Ns> ends, std::span<double> out,
+             std::size_t first, std::size_t last) const;
+  void search(std::span<const Ns> starts, std::span<const Ns> ends, std::span<double> out,
+              std::size_t first, std::size_t last) const;
+  void prefetch_bucket(Ns t) const noexcept;
+  void prefetch_knot(Ns t) const noexcept;
 
   std::vector<Knot> knots_;
   std::vector<std::uint32_t> bucket_;  // first knot of each equal slice of time: O(1) search

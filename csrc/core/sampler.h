@@ -82,7 +82,9 @@ class Stream : public std::enable_shared_from_this<Stream> {
   // Ends the thread whoever holds it, and waits for it up to `timeout` (a read may hang in the
   // driver). False: it still hangs; the thread is detached and owns what it needs.
   bool stop(Ns timeout = 5 * kSecond);
-  bool running() const noexcept { return running_.load(std::memory_order_acquire); }
+  bool running() const noexcept;
+  // In a forked child: the thread does not exist here; the destructor must not wait for it.
+  void abandon_after_fork();
 
   // Consumer: moves what lies in the ring to the recording.
   void drain();
@@ -93,14 +95,13 @@ class Stream : public std::enable_shared_from_this<Stream> {
   const StreamOptions& options() const noexcept;
   std::shared_ptr<Recording> recording() const;  // of the present or latest start
   const SamplerStats& stats() const noexcept;
+  Ns gap() const;  // a longer silence between two reads counts as a gap
 
  private:
-  struct State;  // what a detached thread must keep alive: sensor, clock, ring, stats, recording
-  Stream(std::shared_ptr<State> state);
+  struct State;  // what the thread touches; it keeps it alive by itself
+  explicit Stream(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;
-  std::mutex control_;  // start, stop, join; never taken by the hot loop
-  std::thread thread_;
-  std::atomic<bool> running_{false};
+  std::thread thread_;  // under State::control
 };
 
 }  // namespace pyenergy
