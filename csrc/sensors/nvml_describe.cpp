@@ -29,7 +29,7 @@ std::string format(const char* pattern, Args... args) {
 
 std::string pci_bus_id(const NvmlApi& api, Device device) {
   const auto pci = ask<nvmlPciInfo_t>(api.pci_info, device);
-  return pci ? format("%08x:%02x:%02x.0", pci->domain, pci->bus, pci->device) : std::string();
+  return pci ? format("%08X:%02X:%02X.0", pci->domain, pci->bus, pci->device) : std::string();
 }
 
 struct Capability {

@@ -100,7 +100,7 @@ TEST_CASE("identity and limits") {
   CHECK(found.info.uuid == "GPU-1");
   CHECK(found.info.name == "A board");
   CHECK(found.info.driver == "570.1");
-  CHECK(found.info.pci_bus_id == "00000001:ab:02.0");
+  CHECK(found.info.pci_bus_id == "00000001:AB:02.0");
   CHECK(found.info.power_max_w == doctest::Approx(350.0));
   CHECK(found.info.speed_score == 1.5e6);
   REQUIRE(found.plan.channels.size() == 1);
