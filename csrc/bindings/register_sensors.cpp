@@ -15,7 +15,12 @@ using IndexArray = py::array_t<std::uint16_t, py::array::c_style>;
 
 template <typename T>
 void take(const py::dict& from, const char* key, T& into) {
-  if (from.contains(key)) into = from[key].cast<T>();
+  if (!from.contains(key)) return;
+  try {
+    into = from[key].cast<T>();
+  } catch (const py::cast_error&) {
+    throw py::type_error("field '" + std::string(key) + "' has the wrong type");
+  }
 }
 
 // A keyword that the object does not have is an error, not a silent default.
