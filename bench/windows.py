@@ -18,7 +18,9 @@ def run() -> list[Result]:
     t = np.cumsum(rng.integers(900_000, 1_100_000, SAMPLES)).astype(np.int64)
     curve = _core.EnergyCurve(t, rng.uniform(50, 400, SAMPLES))
     knot_t, knot_y = curve.knots()
-    total = np.concatenate([[0.0], np.cumsum(np.diff(knot_t) / 1e9 * (knot_y[1:] + knot_y[:-1]) / 2)])
+    total = np.concatenate(
+        [[0.0], np.cumsum(np.diff(knot_t) / 1e9 * (knot_y[1:] + knot_y[:-1]) / 2)]
+    )
     return [
         _compare("sorted", curve, t, total, _windows(rng, t, WINDOWS, True)),
         _compare("unsorted", curve, t, total, _windows(rng, t, UNSORTED, False)),

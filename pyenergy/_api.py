@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from . import _core, _devices, _marks
@@ -116,12 +114,18 @@ class trace:
         session.close()
 
     async def __aenter__(self) -> Trace:
+        import asyncio
+
         return await asyncio.to_thread(self.__enter__)
 
     async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        import asyncio
+
         await asyncio.to_thread(self.__exit__, kind, *exc)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import inspect
+
         traces: list[Trace] = []
 
         if inspect.iscoroutinefunction(function):

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from . import _core, _hub, _sync
 from .errors import StateError
-from .recording import provenance
 from .recording.clock_anchor import ClockAnchor
+from .recording.recorded import Recorded
 from .recording.series import DeviceData, Runs
-from .recording.store import Recorded
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Session:
         self._final: Recorded | None = None
 
     def open(self) -> None:
-        """Start or join the samplers; returns when each has read once (or has had half a second)."""
+        """Start or join the samplers; returns when each has read once, or had half a second."""
         try:
             for device in self.devices:
                 self._taps.append(_Tap(device, self._sampling))
@@ -148,6 +147,8 @@ class Session:
         return recorded
 
     def _snapshot(self) -> Recorded:
+        from .recording import provenance
+
         end_ns = self.end_ns or _core.now_ns()
         with self._marks_lock:
             marks = tuple(sorted(self._marks, key=lambda m: (m.start_ns, -m.end_ns)))

@@ -11,8 +11,8 @@ from . import _core, _windows
 from ._energies import DeviceEnergies
 from ._energy import Energy, combine
 from .errors import DeviceError, NoReadingsError, WindowError
+from .recording.recorded import Recorded
 from .recording.series import Series
-from .recording.store import Recorded, save
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -253,6 +253,8 @@ class Trace:
         RecordingError
             When it cannot be written.
         """
+        from .recording.store import save
+
         return save(self._recorded(), path)
 
     def __str__(self) -> str:

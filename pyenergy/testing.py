@@ -86,6 +86,9 @@ class SimulatedWorld:
     def __getitem__(self, index: int) -> SimulatedCard:
         return self.card(index)
 
+    def __iter__(self) -> Iterator[SimulatedCard]:
+        return (self.card(index) for index in range(len(self)))
+
     def __len__(self) -> int:
         return len(self._core)
 

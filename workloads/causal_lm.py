@@ -52,7 +52,9 @@ def stories_folder() -> Path | None:
     return None
 
 
-def load_causal_lm(path: str | os.PathLike[str] | None = None, device: str | None = None) -> CausalLM:
+def load_causal_lm(
+    path: str | os.PathLike[str] | None = None, device: str | None = None
+) -> CausalLM:
     """The model in the local folder ``path``; else the tiny Llama if it is here; else a GPT-2.
 
     Parameters

@@ -9,6 +9,7 @@ head, transformers its two halves: the rows of wq and wk are reordered according
 
 from __future__ import annotations
 
+import itertools
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ class StoriesTokenizer:
         return [token] if token is not None else [byte + 3 for byte in char.encode()]
 
     def _pairs(self, tokens: list[int]) -> list[int]:
-        pairs = zip(tokens, tokens[1:], strict=False)
+        pairs = itertools.pairwise(tokens)
         return [self._index.get(self.pieces[a] + self.pieces[b], -1) for a, b in pairs]
 
     def _bytes(self, token: int) -> bytes:

@@ -17,6 +17,7 @@ using TimeArray = py::array_t<std::int64_t, py::array::c_style>;   // ns of CLOC
 using ValueArray = py::array_t<double, py::array::c_style>;        // SI
 using FlagArray = py::array_t<std::uint32_t, py::array::c_style>;  // SampleFlag bits, status above
 
+void register_channel(py::module_& m);  // what a channel measures: needed by all that follow
 void register_core(py::module_& m);     // clock, stream, recording, energy curve
 void register_sim(py::module_& m);      // the simulated GPU's control
 void register_sensors(py::module_& m);  // sources, devices, channels

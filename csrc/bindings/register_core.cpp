@@ -281,6 +281,32 @@ void register_flags(py::module_& m) {
 
 }  // namespace
 
+void register_channel(py::module_& m) {
+  py::class_<Channel>(m, "Channel", "What one channel of a device measures.")
+      .def_readonly("name", &Channel::name, "Unique in a device: power, energy, sm_clock, ...")
+      .def_readonly("unit", &Channel::unit, "SI unit of the readings.")
+      .def_property_readonly(
+          "kind",
+          [](const Channel& c) { return c.kind == ChannelKind::kCounter ? "counter" : "gauge"; },
+          "gauge, or counter (only differences mean anything).")
+      .def_property_readonly(
+          "group", [](const Channel& c) { return c.group == ReadGroup::kFast ? "fast" : "slow"; },
+          "fast: read at the sampling rate; slow: at about 10 Hz.")
+      .def_readonly("scale", &Channel::scale, "SI value = raw value * scale.")
+      .def_readonly("valid_min", &Channel::valid_min, "Smaller readings are invalid, SI.")
+      .def_readonly("valid_max", &Channel::valid_max, "Larger readings are invalid, SI.")
+      .def_readonly("source", &Channel::source, "What is read.")
+      .def_readonly("scope", &Channel::scope, "What it covers.")
+      .def_readonly("note", &Channel::note, "What a user must know.")
+      .def_readonly("update_ns", &Channel::update_ns,
+                    "Update period that the source states, ns; 0 continuous, -1 not known.")
+      .def_readonly("window_ns", &Channel::window_ns, "Averaging window, ns; -1 not known.")
+      .def_readonly("delay_ns", &Channel::delay_ns, "Delay, ns; -1 not known.")
+      .def("__repr__", [](const Channel& c) {
+        return "<Channel " + c.name + " [" + c.unit + "] " + c.source + ">";
+      });
+}
+
 void register_core(py::module_& m) {
   register_clock(m);
   register_stream(m);

@@ -13,9 +13,11 @@
 
 namespace pyenergy {
 
-Recording::Recording(std::vector<Channel> channels, Ns gap_ns) : channels_(std::move(channels)) {
+Recording::Recording(std::vector<Channel> channels, Ns gap_ns, Ns slow_gap_ns)
+    : channels_(std::move(channels)) {
   for (const Channel& channel : channels_) {
-    stores_.push_back(std::make_unique<RunStore>(gap_ns));
+    stores_.push_back(
+        std::make_unique<RunStore>(channel.group == ReadGroup::kSlow ? slow_gap_ns : gap_ns));
     counters_.emplace_back(channel);
   }
 }

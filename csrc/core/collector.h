@@ -20,7 +20,8 @@ namespace pyenergy {
 // the stream that fills it and every trace and NumPy view that looks at it.
 class Recording {
  public:
-  Recording(std::vector<Channel> channels, Ns gap_ns);
+  // `gap_ns`, `slow_gap_ns`: a longer silence of a fast or slow channel is a gap.
+  Recording(std::vector<Channel> channels, Ns gap_ns, Ns slow_gap_ns);
   const std::vector<Channel>& channels() const noexcept { return channels_; }
   const RunStore& store(std::size_t channel) const { return *stores_.at(channel); }
   // Takes one sample: scales, validates, unwraps, appends. Under mutex().

@@ -1,25 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
+// Address space committed from the front, and runs of equal readings.
 #include "core/column_store.h"
 
 #include <sys/mman.h>
-
+#include <unistd.h>
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <new>
 
 namespace pyenergy {
+namespace {
+
+constexpr std::size_t kFirstCommit = std::size_t{1} << 16;
+constexpr std::size_t kLargestCommit = std::size_t{1} << 26;
+// These tell how a run began, not what its readings are: they do not keep readings apart.
+constexpr std::uint32_t kOfTheStart = kGapBefore | kReset | kContinues | kWrapped;
+
+std::size_t round_up(std::size_t n, std::size_t step) noexcept {
+  return (n + step - 1) / step * step;
+}
+
+std::byte* reserve(std::size_t bytes) noexcept {
+  void* at = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return at == MAP_FAILED ? nullptr : static_cast<std::byte*>(at);
+}
+
+bool same(double a, double b) noexcept { return a == b || (std::isnan(a) && std::isnan(b)); }
+
+}  // namespace
 
 Reservation::Reservation(std::size_t want) {
-  for (std::size_t size = std::max(want, kSmallest); size >= kSmallest; size /= 2) {
-    void* at = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (at != MAP_FAILED) {
-      data_ = static_cast<std::byte*>(at);
-      reserved_ = size;
-      return;
-    }
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  for (std::size_t bytes = round_up(std::max(want, page), page);;
+       bytes = round_up(std::max(bytes / 2, kSmallest), page)) {
+    data_ = reserve(bytes);
+    reserved_ = bytes;
+    if (data_ != nullptr) return;
+    if (bytes <= kSmallest) throw std::bad_alloc();
   }
-  throw std::bad_alloc();
 }
 
 Reservation::~Reservation() { munmap(data_, reserved_); }
@@ -27,71 +45,76 @@ Reservation::~Reservation() { munmap(data_, reserved_); }
 bool Reservation::commit(std::size_t bytes) noexcept {
   if (bytes <= committed_) return true;
   if (bytes > reserved_) return false;
-  // Grow by half: few system calls, and a steady reading stays on a few pages.
-  constexpr std::size_t kPage = 4096;
-  const std::size_t want = std::max(bytes, committed_ + committed_ / 2);
-  const std::size_t rounded = std::min((want + kPage - 1) / kPage * kPage, reserved_);
-  if (mprotect(data_, rounded, PROT_READ | PROT_WRITE) != 0) return false;
-  committed_ = rounded;
+  // Doubling keeps the calls few; pages that nobody touches cost nothing.
+  const std::size_t step = std::clamp(committed_, kFirstCommit, kLargestCommit);
+  const std::size_t upto = std::min(reserved_, round_up(std::max(bytes, committed_ + step), step));
+  if (mprotect(data_, upto, PROT_READ | PROT_WRITE) != 0) return false;
+  committed_ = upto;
   return true;
 }
 
-bool RunStore::write_row(const Run& run) noexcept {
-  const std::size_t row = size_.load(std::memory_order_relaxed);
-  if (!t_first_.reserve_row(row) || !read_first_.reserve_row(row) || !t_last_.reserve_row(row) ||
-      !read_last_.reserve_row(row) || !value_.reserve_row(row) || !count_.reserve_row(row) ||
-      !flags_.reserve_row(row)) {
-    lost_ += run.count;
-    gap_pending_ = true;
-    return false;
-  }
-  t_first_.data()[row] = run.t_first;
-  read_first_.data()[row] = run.read_first;
-  t_last_.data()[row] = run.t_last;
-  read_last_.data()[row] = run.read_last;
-  value_.data()[row] = run.value;
-  count_.data()[row] = run.count;
-  flags_.data()[row] = run.flags;
-  size_.store(row + 1, std::memory_order_release);
-  return true;
+bool RunStore::continues_open(Ns t, double value, std::uint32_t flags) const noexcept {
+  return !gap_pending_ && t - open_.read_last <= gap_ns_ && (flags & kOfTheStart) == 0 &&
+         same(value, open_.value) && flags == (open_.flags & ~kOfTheStart);
+}
+
+bool RunStore::lose() noexcept {
+  ++lost_;
+  gap_pending_ = true;
+  return false;
 }
 
 bool RunStore::append(Ns t, Ns read, double value, std::uint16_t flags,
                       std::int32_t status) noexcept {
-  const Ns previous = has_open_ || sealed_ ? open_.read_last : 0;
-  const bool late = previous != 0 && t - previous > gap_ns_;
-  if (late || gap_pending_) flags |= kGapBefore;
-  gap_pending_ = false;
-  // What happened just before a sample belongs to the start of a run, not to its identity.
-  constexpr std::uint16_t kEvents = kGapBefore | kReset | kWrapped | kContinues;
-  const bool eventful = (flags & kEvents) != 0;
-  const std::uint32_t packed = run_flags(flags, status);
-  const bool same_value = value == open_.value || (std::isnan(value) && std::isnan(open_.value));
-  const std::uint32_t identity = ~static_cast<std::uint32_t>(kEvents);
-  const bool same = same_value && (packed & identity) == (open_.flags & identity);
-  last_t_.store(t, std::memory_order_release);
-  if (has_open_ && same && !eventful && open_.count != UINT32_MAX) {
+  const bool seen = has_open_ || sealed_;
+  if (seen && t < open_.t_last) return lose();
+  const std::uint32_t bits = run_flags(flags, status);
+  const bool equal = seen && continues_open(t, value, bits);
+  if (equal && has_open_) {
     open_.t_last = t;
     open_.read_last = read;
     ++open_.count;
-    return true;
+  } else if (!start_run(t, read, value, bits, equal)) {
+    return lose();
   }
-  const bool continues = sealed_ && same && !eventful;
-  const bool written = !has_open_ || write_row(open_);
-  if (!written) flags |= kGapBefore;
-  gap_pending_ = false;
-  open_ = {t, read, t, read, value, 1, run_flags(flags, status)};
-  if (continues) open_.flags |= kContinues;
-  has_open_ = true;
-  sealed_ = false;
-  return written;
+  last_t_.store(t, std::memory_order_release);
+  return true;
 }
 
-bool RunStore::seal() noexcept {
-  if (!has_open_) return true;
+// The row is reserved when the run starts, so that writing it when it ends cannot fail.
+bool RunStore::start_run(Ns t, Ns read, double value, std::uint32_t flags, bool equal) noexcept {
+  const bool seen = has_open_ || sealed_;
+  const bool silent = seen && t - open_.read_last > gap_ns_;
+  seal();
+  if (!reserve_row(size_.load(std::memory_order_relaxed))) return false;
+  if (equal) flags |= kContinues;
+  if (silent || gap_pending_) flags |= kGapBefore;
+  open_ = {t, read, t, read, value, 1, flags};
+  has_open_ = true;
+  sealed_ = gap_pending_ = false;
+  return true;
+}
+
+void RunStore::seal() noexcept {
+  if (!has_open_) return;
+  const std::size_t row = size_.load(std::memory_order_relaxed);
+  t_first_.data()[row] = open_.t_first;
+  read_first_.data()[row] = open_.read_first;
+  t_last_.data()[row] = open_.t_last;
+  read_last_.data()[row] = open_.read_last;
+  value_.data()[row] = open_.value;
+  count_.data()[row] = open_.count;
+  flags_.data()[row] = open_.flags;
+  // Publishes the row's columns to readers, who acquire size().
+  size_.store(row + 1, std::memory_order_release);
   has_open_ = false;
   sealed_ = true;
-  return write_row(open_);
+}
+
+bool RunStore::reserve_row(std::size_t row) noexcept {
+  return t_first_.reserve_row(row) && read_first_.reserve_row(row) && t_last_.reserve_row(row) &&
+         read_last_.reserve_row(row) && value_.reserve_row(row) && count_.reserve_row(row) &&
+         flags_.reserve_row(row);
 }
 
 }  // namespace pyenergy

@@ -39,6 +39,9 @@ class Reservation {
 template <typename T>
 class Column {
  public:
+  // 2^30 rows: 12 days of readings that all differ, at 1 kHz.
+  static constexpr std::size_t kRows = Reservation::kLargest / sizeof(Ns);
+  explicit Column(std::size_t rows = kRows) : memory_(rows * sizeof(T)) {}
   [[nodiscard]] bool reserve_row(std::size_t row) noexcept {
     return memory_.commit((row + 1) * sizeof(T));
   }
@@ -64,14 +67,23 @@ inline constexpr std::uint32_t run_flags(std::uint16_t flags, std::int32_t statu
 class RunStore {
  public:
   // `gap_ns`: a longer silence between two reads of the channel is a gap: it ends the run, and
-  // the next one is flagged kGapBefore.
-  explicit RunStore(Ns gap_ns) : gap_ns_(gap_ns) {}
+  // the next one is flagged kGapBefore. `rows`: address space for so many runs.
+  explicit RunStore(Ns gap_ns, std::size_t rows = Column<Ns>::kRows)
+      : gap_ns_(gap_ns),
+        t_first_(rows),
+        read_first_(rows),
+        t_last_(rows),
+        read_last_(rows),
+        value_(rows),
+        count_(rows),
+        flags_(rows) {}
 
-  // False when memory is exhausted: the sample is lost, counted, and the next run is flagged.
+  // False when memory is exhausted or `t` lies before the previous sample's: the sample is lost,
+  // counted, and the next run is flagged kGapBefore.
   bool append(Ns t, Ns read, double value, std::uint16_t flags, std::int32_t status) noexcept;
   // Ends the open run, so that rows() shows everything seen so far. An equal reading that follows
   // starts a run with kContinues.
-  bool seal() noexcept;
+  void seal() noexcept;
 
   std::size_t size() const noexcept { return size_.load(std::memory_order_acquire); }
   std::uint64_t lost() const noexcept { return lost_; }
@@ -86,7 +98,10 @@ class RunStore {
   const std::uint32_t* flags() const noexcept { return flags_.data(); }
 
  private:
-  bool write_row(const Run& run) noexcept;
+  bool continues_open(Ns t, double value, std::uint32_t flags) const noexcept;
+  bool start_run(Ns t, Ns read, double value, std::uint32_t flags, bool equal) noexcept;
+  bool reserve_row(std::size_t row) noexcept;
+  bool lose() noexcept;
 
   const Ns gap_ns_;
   Column<Ns> t_first_, read_first_, t_last_, read_last_;
@@ -94,9 +109,9 @@ class RunStore {
   Column<std::uint32_t> count_, flags_;
   std::atomic<std::size_t> size_{0};
   std::atomic<Ns> last_t_{0};
-  Run open_{};
+  Run open_{};  // also after it was written: the next reading is compared with it
   bool has_open_ = false;
-  bool sealed_ = false;       // the last written row ended by seal()
+  bool sealed_ = false;       // open_ has been written
   bool gap_pending_ = false;  // something was lost since the last row
   std::uint64_t lost_ = 0;
 };

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Counter readings to totals.
 #include "core/counter.h"
 
 #include <cmath>
@@ -9,31 +10,31 @@ namespace pyenergy {
 CounterUnwrap::CounterUnwrap(const Channel& channel)
     : scale_(channel.scale), modulus_(channel.modulus), max_rate_(channel.valid_max) {}
 
-CounterUnwrap::Step CounterUnwrap::feed(double raw, Ns t) noexcept {
-  constexpr double kNoTotal = std::numeric_limits<double>::quiet_NaN();
-  if (!std::isfinite(raw) || raw < 0.0) return {kNoTotal, kInvalid};
-  if (!seen_) {
-    seen_ = true;
-    last_raw_ = raw;
-    last_move_ = t;
-    return {0.0, kOk};
-  }
+bool CounterUnwrap::possible(double rise, Ns t) const noexcept {
   const double seconds = static_cast<double>(t - last_move_) * 1e-9 + 1.0;
-  const double most = max_rate_ * seconds;  // SI
-  double delta = (raw - last_raw_) * scale_;
+  return rise * scale_ <= max_rate_ * seconds;
+}
+
+CounterUnwrap::Step CounterUnwrap::feed(double raw, Ns t) noexcept {
+  if (!std::isfinite(raw) || raw < 0.0) {
+    // The counter itself went on: the next usable reading still tells what was used meanwhile.
+    return {std::numeric_limits<double>::quiet_NaN(), kInvalid};
+  }
+  double rise = seen_ ? raw - last_raw_ : 0.0;
   std::uint16_t flags = kOk;
-  if (delta < 0.0 && modulus_ > 0.0 && delta + modulus_ * scale_ <= most) {
-    delta += modulus_ * scale_;
+  if (rise < 0.0 && modulus_ > 0.0 && last_raw_ < modulus_) {
+    rise += modulus_;
     flags = kWrapped;
   }
-  if (delta < 0.0 || delta > most) {
-    delta = 0.0;
+  if (rise < 0.0 || !possible(rise, t)) {
+    rise = 0.0;
     flags = kReset;
   }
-  if (raw != last_raw_) last_move_ = t;
+  if (!seen_ || raw != last_raw_) last_move_ = t;
+  seen_ = true;
   last_raw_ = raw;
-  total_ += delta;
-  return {total_, flags};
+  total_ += rise;
+  return {total_ * scale_, flags};
 }
 
 }  // namespace pyenergy

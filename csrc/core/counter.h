@@ -17,6 +17,7 @@ class CounterUnwrap {
     double total;         // SI, since the first reading; NaN when the reading is unusable
     std::uint16_t flags;  // kWrapped, kReset, kInvalid
   };
+  // A reading that is negative or not finite is kInvalid and changes nothing.
   // A fall within a known modulus is one wrap if the implied rate is possible (Channel::valid_max
   // over the time since the counter last moved, plus one second for the counter's own tick); any
   // other fall, and a rise that no device could make, is a reset: the total stands still, the
@@ -24,8 +25,11 @@ class CounterUnwrap {
   Step feed(double raw, Ns t) noexcept;
 
  private:
+  bool possible(double rise, Ns t) const noexcept;
+
   const double scale_, modulus_, max_rate_;
-  double last_raw_ = 0.0, total_ = 0.0;
+  double last_raw_ = 0.0;
+  double total_ = 0.0;  // raw units: sums of integers stay exact
   Ns last_move_ = 0;
   bool seen_ = false;
 };

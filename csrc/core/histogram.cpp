@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Quantiles of a duration histogram.
 #include "core/histogram.h"
 
 #include <algorithm>
@@ -7,26 +8,23 @@
 namespace pyenergy {
 
 std::uint64_t DurationHistogram::upper_edge(int bin) noexcept {
-  constexpr int kPerOctave = 1 << kSubBits;
-  if (bin < kPerOctave) return static_cast<std::uint64_t>(bin);
+  if (bin < (1 << kSubBits)) return static_cast<std::uint64_t>(bin);
   const int shift = (bin >> kSubBits) - 1;
-  const std::uint64_t base = static_cast<std::uint64_t>(kPerOctave + (bin & (kPerOctave - 1)));
-  return ((base + 1) << shift) - 1;
+  const auto sub = static_cast<std::uint64_t>(bin & ((1 << kSubBits) - 1));
+  return (((std::uint64_t{1} << kSubBits) + sub + 1) << shift) - 1;
 }
 
 Ns DurationHistogram::quantile(double q) const noexcept {
   const std::uint64_t n = count();
   if (n == 0) return 0;
-  const double rank = std::ceil(std::clamp(q, 0.0, 1.0) * static_cast<double>(n));
-  const std::uint64_t wanted = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(rank));
-  std::uint64_t seen = 0;
+  const double wanted = std::ceil(std::clamp(q, 0.0, 1.0) * static_cast<double>(n));
+  const auto rank = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(wanted));
+  std::uint64_t below = 0;
   for (int bin = 0; bin < kBins; ++bin) {
-    seen += bins_[static_cast<std::size_t>(bin)].load(std::memory_order_relaxed);
-    if (seen >= wanted) {
-      return std::min(static_cast<Ns>(upper_edge(bin)), max());
-    }
+    below += bins_[static_cast<std::size_t>(bin)].load(std::memory_order_relaxed);
+    if (below >= rank) return static_cast<Ns>(upper_edge(bin));
   }
-  return max();
+  return max();  // the writer was between its counts
 }
 
 }  // namespace pyenergy

@@ -28,52 +28,55 @@ struct PacerConfig {
   std::uint64_t random_seed = 1;
 };
 
-// Follows one channel's update clock t_k = t0 + k*T, fed with the brackets of observed changes.
-//
-// Acquisition averages intervals that agree with the seed to 10 %; four in a row lock. Locked, it
-// is an alpha-beta filter whose gains shrink as those of a least-squares line through all changes
-// do, down to a floor that lets it follow drift. Changes that leave the expected phase are strays;
-// three in a row drop the lock. A reading that does not change says nothing.
+// Follows one channel's update clock t_k = t0 + k*T. Fed with the brackets of observed changes, it
+// is a second-order phase-locked loop whose gains shrink as its memory grows (up to kMemory
+// updates): at first a least-squares line through all changes, later a tracker.
 class PhaseLock {
  public:
-  PhaseLock(Ns seed_period, Ns poll_period);
+  static constexpr int kConfirm = 4;    // changes after the first that must agree before it locks
+  static constexpr int kMemory = 32;    // updates
+  static constexpr int kMaxStrays = 3;  // consecutive ones that drop the lock
+
+  // `resolution`: the poll spacing within a burst.
+  PhaseLock(Ns seed_period, Ns resolution);
   // The reading changed between a poll that ended at `before` and one that started at `after`.
-  void change(Ns before, Ns after) noexcept;
+  // True: the change is an update that was expected about then. While locked, kMaxStrays
+  // consecutive others drop the lock, and it is acquired anew from the seed.
+  bool change(Ns before, Ns after) noexcept;
   bool locked() const noexcept { return locked_; }
-  double period() const noexcept { return period_; }  // ns
-  // Half-width of the interval around an expected update in which to poll densely.
-  Ns half_width() const noexcept;
-  // The first expected update after `t`; only while locked.
+  double period() const noexcept { return period_; }
+  // Half-width of the interval around an update expected at `at` in which to poll densely. It
+  // grows with the time since the last change: a steady reading tells nothing of the phase.
+  Ns half_width(Ns at) const noexcept;
+  // The first expected update after `t`.
   Ns next_after(Ns t) const noexcept;
-  // Whether the change that belongs to the expected update at `expected` has been seen.
-  bool seen(Ns expected) const noexcept;
   std::uint32_t relocks() const noexcept { return relocks_; }
 
  private:
-  void acquire(Ns middle) noexcept;
-  void track(Ns before, Ns after) noexcept;
-  void drop(Ns middle) noexcept;
+  void restart(Ns at) noexcept;
+  bool acquire(double late, double updates, double width) noexcept;
+  bool track(double late, double updates, double width) noexcept;
+  void steer(double late, double updates) noexcept;
 
-  const double seed_;
-  const Ns poll_period_;
-  double period_;     // ns
-  Ns last_ = 0;       // latest change that was believed: measured before the lock, filtered after
-  double spread_;     // running mean |phase error|, ns
-  int agreed_ = 0;    // consecutive changes that agreed with the seed
-  int strays_ = 0;    // consecutive changes that did not agree with the lock
-  int followed_ = 0;  // changes since the acquisition began
-  bool started_ = false, locked_ = false;
+  double period_;       // ns
+  Ns origin_ = 0;       // near the latest update that steered
+  double phase_ = 0.0;  // that update's time, ns, relative to origin_
+  double spread_;       // running mean |phase error|, ns
+  int memory_ = 0;      // changes that the estimate rests on, at most kMemory; 0: none seen
+  int strays_ = 0;      // consecutive changes that did not agree with the lock
+  bool locked_ = false;
   std::uint32_t relocks_ = 0;
+  const double seed_, resolution_;
 };
 
 class Pacer {
  public:
   explicit Pacer(PacerConfig config);
-  // Next deadline after `now`. Deadlines that have passed are counted as missed and skipped:
-  // never caught up by a burst.
+  // Next deadline; the first is `now` itself. Deadlines that have passed are counted as missed and
+  // skipped: never caught up by a burst.
   Ns next(Ns now) noexcept;
   // Tells the pacer what a poll saw: `changed` against the previous poll of that channel, which
-  // ended at `before`; this one started at `after`.
+  // ended at `before`; this one started at `after`. A burst ends for a channel with its change.
   void observe(std::size_t channel, Ns before, Ns after, bool changed) noexcept;
 
   std::uint64_t missed() const noexcept { return missed_; }

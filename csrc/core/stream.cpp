@@ -39,7 +39,9 @@ struct Stream::State {
   struct Start {
     Start(State& s)
         : ring(ring_capacity(s.options, *s.sensor)),
-          recording(std::make_shared<Recording>(s.sensor->channels(), gap_ns(s.options))),
+          recording(
+              std::make_shared<Recording>(s.sensor->channels(), gap_ns(s.options),
+                                          std::max(gap_ns(s.options), 10 * s.options.slow_period))),
           sampler(*s.sensor, *s.clock, s.options, ring, s.stats) {}
     SpscRing<Sample> ring;
     std::shared_ptr<Recording> recording;

@@ -18,15 +18,17 @@ app = typer.Typer(
 )
 app.command("devices")(devices.command)
 app.command("doctor")(doctor.command)
-app.command(
-    "run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)(run.command)
+app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    run.command
+)
 app.command("show")(show.command)
 app.command("demo")(demo.command)
 
 
 @app.callback(invoke_without_command=True)
-def version(show_version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+def version(
+    show_version: bool = typer.Option(False, "--version", help="Print the version."),
+) -> None:
     if show_version:
         from .. import __version__
 

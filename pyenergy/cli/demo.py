@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,12 +19,14 @@ __all__ = ["command"]
 
 def command(
     model: Annotated[
-        Optional[Path], typer.Option(help="Folder of a local causal LM (from_pretrained).")
+        Path | None, typer.Option(help="Folder of a local causal LM (from_pretrained).")
     ] = None,
     prompt: Annotated[str, typer.Option(help="What to continue.")] = "Once upon a time",
     tokens: Annotated[int, typer.Option(help="Tokens to generate in all.", min=2)] = 2000,
     devices: Annotated[str, typer.Option(help="What to measure.")] = "auto",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("demo-out"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path(
+        "demo-out"
+    ),
 ) -> None:
     """Generate text with a causal language model and print what it cost.
 

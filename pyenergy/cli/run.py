@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -24,10 +24,10 @@ def command(
     context: typer.Context,
     devices: Annotated[str, typer.Option(help="What to measure.")] = "auto",
     out: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option("--out", "-o", help="Recording to write [default: pyenergy-PID.pyenergy]."),
     ] = None,
-    rate_hz: Annotated[Optional[float], typer.Option(help="Polls per second.")] = None,
+    rate_hz: Annotated[float | None, typer.Option(help="Polls per second.")] = None,
 ) -> None:
     """Run a program, pass its exit code through, and print what it cost.
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -18,7 +18,7 @@ __all__ = ["command"]
 def command(
     file: Annotated[Path, typer.Argument(help="A recording that pyenergy wrote.")],
     plot: Annotated[
-        Optional[Path], typer.Option(help="Also draw the power to this PNG, SVG or PDF.")
+        Path | None, typer.Option(help="Also draw the power to this PNG, SVG or PDF.")
     ] = None,
 ) -> None:
     """Print a recording: devices, spans, energies with their uncertainties, notes."""

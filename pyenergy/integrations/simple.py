@@ -157,5 +157,3 @@ def _latest_of(monitor: Monitor, channel: str) -> dict[str, float]:
     if not latest:
         raise NoReadingsError(f"no {channel} reading: {', '.join(trace.channels)} were read")
     return latest
-
-

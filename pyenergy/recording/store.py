@@ -15,7 +15,7 @@ import json
 import math
 import os
 import zipfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +24,13 @@ import numpy as np
 from ..errors import RecordingError
 from .clock_anchor import ClockAnchor
 from .marks import Mark
+from .recorded import Recorded
 from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
 
-__all__ = ["FORMAT", "VERSION", "Recorded", "load", "save"]
+__all__ = ["FORMAT", "VERSION", "load", "save"]
 
 FORMAT = "pyenergy-recording"
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """Everything that a trace measured."""
-
-    bounds_ns: tuple[int, int]
-    devices: dict[str, DeviceData]
-    marks: tuple[Mark, ...] = ()
-    anchors: tuple[ClockAnchor, ...] = ()
-    notes: tuple[str, ...] = ()
-    provenance: dict[str, Any] = field(default_factory=dict)
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def save(recorded: Recorded, path: str | os.PathLike[str]) -> Path:

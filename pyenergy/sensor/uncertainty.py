@@ -209,7 +209,6 @@ class PowerModel:
         late = np.maximum(first, last - lag)
         upto = np.searchsorted(first, np.append(first[1:], last[-1]) + lag, side="right")
         spread = _range_of(value, upto)
-        spread[last + lag > last[-1]] = self.high_w - self.low_w  # not published yet: unknown
         grid, pooled = self._pooled_variance(first, last, value)
         quiet = np.interp(late.astype(np.float64), grid.astype(np.float64), pooled)
         if self.prior.coverage >= 1.0:
@@ -217,9 +216,10 @@ class PowerModel:
         scale = (lag / NS_PER_S) ** 2 / 3
         t = np.stack([first, late, late, np.append(first[1:], last[-1])], axis=1).ravel()
         y = np.stack([quiet, quiet, spread**2 + quiet, spread**2 + quiet], axis=1).ravel() * scale
-        return _core.EnergyCurve(
-            *_extended((np.maximum.accumulate(t), y), self.start_ns, self.end_ns)
-        )
+        # What happened less than one lag before the last reading is not published: unknown.
+        unknown = (self.high_w - self.low_w) ** 2 * scale
+        knots = _tail_set(np.maximum.accumulate(t), y, int(last[-1]) - lag, unknown)
+        return _core.EnergyCurve(*_extended(knots, self.start_ns, self.end_ns))
 
 
 def _middle(before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -263,6 +263,19 @@ def _extended(
         np.concatenate([np.array(head_t, np.int64), t, np.array(tail_t, np.int64)]),
         np.concatenate([np.array(head_y, float), y, np.array(tail_y, float)]),
     )
+
+
+def _tail_set(
+    t: NDArray[np.int64], y: NDArray[np.float64], after_ns: int, value: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """A step curve with ``value`` from ``after_ns`` on."""
+    cut = int(np.searchsorted(t, after_ns, side="right"))
+    if cut == 0:
+        return t, np.full_like(y, value)
+    step_t = np.array([after_ns, after_ns], dtype=np.int64)
+    step_y = np.array([y[cut - 1], value])
+    tail = np.full(len(t) - cut, value)
+    return np.concatenate([t[:cut], step_t, t[cut:]]), np.concatenate([y[:cut], step_y, tail])
 
 
 def _gap_before(runs: Runs, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
