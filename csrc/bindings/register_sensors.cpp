@@ -51,10 +51,10 @@ DeviceInfo device_from(const py::kwargs& fields) {
   take(fields, "mig_uuids", info.mig_uuids);
   take(fields, "argument", info.argument);
   take(fields, "notes", info.notes);
-  if (fields.contains("facts")) {
-    for (const auto& fact : fields["facts"].cast<py::dict>()) {
-      info.facts.emplace_back(fact.first.cast<std::string>(), fact.second.cast<std::string>());
-    }
+  py::dict facts;
+  take(fields, "facts", facts);
+  for (const auto& fact : facts) {
+    info.facts.emplace_back(py::str(fact.first), py::str(fact.second));
   }
   return info;
 }
