@@ -120,7 +120,8 @@ def _create(device: Device, sampling: Sampling) -> SharedStream:
 def _shutdown() -> None:
     """At interpreter exit: threads end before the interpreter does."""
     with _lock:
-        streams, _ = list(_streams.values()), _streams.clear()
+        streams = list(_streams.values())
+        _streams.clear()
     for shared in streams:
         shared.stream.stop(1.0)
 

@@ -288,8 +288,7 @@ class SimulatedCard:
 
     def reading_w(self, t_ns: int, field: Field = "instant") -> tuple[float, int]:
         """The reading that stands at a time, faults apart, and when it was published (ns)."""
-        watts, published_ns = self._core.reading_w(t_ns, field == "average")
-        return float(watts), int(published_ns)
+        return self._core.reading_w(t_ns, field == "average")
 
     def counter_j(self, t_ns: int) -> float:
         """What the energy counter shows at a time, its faults included."""

@@ -7,10 +7,12 @@ The energy is the integral of the readings: flat while a reading was unchanged, 
 =============  ======================================================================
 gain           ``E * u_gain``, the card's unknown scale
 offset         ``T * u_offset``
-edges          per edge ``range * lag / sqrt(3)``: within one lag of an edge the readings
-               moved by ``range``, and the power moved up to one lag before them (uniform
-               on [0, lag], so its root mean square is lag / sqrt(3)); both edges together
-               never exceed what the device's power bounds allow over the window
+edges          readings that are late by L give the energy of a window L earlier: too much of
+               the power before its start, too little of the power before its end. L is
+               uniform on [0, lag], its root mean square lag / sqrt(3); it multiplies the
+               net change of the readings over the window and, for each edge, the range of
+               the readings within one lag after it. Together never more than what the
+               device's power bounds allow over the window
 transitions    the power moved from one reading to the next somewhere between two polls:
                rectangular, ``step * bracket / sqrt(12)`` each
 unseen         a part-time sensor looks at a share c of each update period T:
@@ -121,6 +123,10 @@ class PowerModel:
             inside += self._unseen_curve.windows(starts_ns, ends_ns, threads)
         duration_s = (ends_ns - starts_ns) / NS_PER_S
         edge_variance = self._edge_curve.values(starts_ns) + self._edge_curve.values(ends_ns)
+        # Readings that are late by lag shift the window: they swap the power before its start for
+        # the power before its end.
+        net_w = self.curve.values(ends_ns) - self.curve.values(starts_ns)
+        edge_variance += (self.prior.lag_ns / NS_PER_S * net_w) ** 2 / 3
         bound = (self.high_w - self.low_w) / math.sqrt(3) * duration_s
         return WindowTerms(
             joules=joules,

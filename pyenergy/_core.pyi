@@ -1,0 +1,556 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+pyenergy's C++ core: sampling, energy curves, sensors and the simulated GPU.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import typing
+
+import numpy
+import numpy.typing
+
+__all__: list[str] = [
+    "Channel",
+    "DeviceInfo",
+    "EnergyCurve",
+    "FLAG_CONTINUES",
+    "FLAG_ESTIMATE",
+    "FLAG_GAP_BEFORE",
+    "FLAG_INVALID",
+    "FLAG_MISSING",
+    "FLAG_RESET",
+    "FLAG_WRAPPED",
+    "ManualClock",
+    "Recording",
+    "SimCard",
+    "SimWorld",
+    "SourceReport",
+    "Stream",
+    "abandon_collector_after_fork",
+    "enumerate",
+    "now_ns",
+    "open_channels",
+    "register_replay",
+    "replay_offset_ns",
+    "sim_presets",
+    "sources",
+    "take_anchor",
+]
+
+class Channel:
+    """
+    What one channel of a device measures.
+    """
+    def __repr__(self) -> str: ...
+    @property
+    def delay_ns(self) -> int:
+        """
+        Delay, ns; -1 not known.
+        """
+    @property
+    def group(self) -> str:
+        """
+        fast: read at the sampling rate; slow: at about 10 Hz.
+        """
+    @property
+    def kind(self) -> str:
+        """
+        gauge, or counter (only differences mean anything).
+        """
+    @property
+    def name(self) -> str:
+        """
+        Unique in a device: power, energy, sm_clock, ...
+        """
+    @property
+    def note(self) -> str:
+        """
+        What a user must know.
+        """
+    @property
+    def scale(self) -> float:
+        """
+        SI value = raw value * scale.
+        """
+    @property
+    def scope(self) -> str:
+        """
+        What it covers.
+        """
+    @property
+    def source(self) -> str:
+        """
+        What is read.
+        """
+    @property
+    def unit(self) -> str:
+        """
+        SI unit of the readings.
+        """
+    @property
+    def update_ns(self) -> int:
+        """
+        Update period that the source states, ns; 0 continuous, -1 not known.
+        """
+    @property
+    def valid_max(self) -> float:
+        """
+        Larger readings are invalid, SI.
+        """
+    @property
+    def valid_min(self) -> float:
+        """
+        Smaller readings are invalid, SI.
+        """
+    @property
+    def window_ns(self) -> int:
+        """
+        Averaging window, ns; -1 not known.
+        """
+
+class DeviceInfo:
+    """
+    A device that a source has found; read-only.
+    """
+    def __init__(self, **kwargs) -> None: ...
+    def __repr__(self) -> str: ...
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def argument(self) -> str: ...
+    @property
+    def driver(self) -> str: ...
+    @property
+    def facts(self) -> dict: ...
+    @property
+    def index(self) -> int:
+        """
+        in the source's own order (NVML: PCI bus order)
+        """
+    @property
+    def kind(self) -> str:
+        """
+        "gpu" or "cpu"
+        """
+    @property
+    def mig_enabled(self) -> bool: ...
+    @property
+    def mig_uuids(self) -> list[str]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def notes(self) -> list[str]: ...
+    @property
+    def pci_bus_id(self) -> str: ...
+    @property
+    def power_max_w(self) -> float:
+        """
+        the enforced limit; NaN: unknown
+        """
+    @property
+    def power_min_w(self) -> float: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def speed_score(self) -> float:
+        """
+        larger is faster; 0: unknown
+        """
+    @property
+    def uuid(self) -> str: ...
+
+class SourceReport:
+    """
+    What looking for a source's devices found.
+    """
+    @property
+    def available(self) -> bool: ...
+    @property
+    def devices(self) -> list[DeviceInfo]: ...
+    @property
+    def fix(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+class ManualClock:
+    """
+    A clock that moves only when told, for tests.
+    """
+    def __init__(
+        self, start_ns: typing.SupportsInt | typing.SupportsIndex = 0, auto_advance: bool = True
+    ) -> None:
+        """
+        With auto_advance a sleep moves the time to its own deadline; without, it waits.
+        """
+    def advance(self, by_ns: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Move on by `by_ns`.
+        """
+    def now_ns(self) -> int:
+        """
+        The time, ns.
+        """
+
+class Recording:
+    """
+    What one start of a device's sampler has seen, by channel.
+    """
+    def last_t_ns(self, channel: typing.SupportsInt | typing.SupportsIndex) -> int:
+        """
+        t_ns of the latest sample collected; 0 before the first.
+        """
+    def runs(self, channel: typing.SupportsInt | typing.SupportsIndex) -> dict:
+        """
+        Columns of the channel's runs: t_first_ns, read_first_ns, t_last_ns, read_last_ns
+        (int64), value (float64, SI), count, flags (uint32). Read-only zero-copy views that
+        keep the recording alive.
+        """
+    def seal(self) -> None:
+        """
+        End the open runs, so that `runs` shows everything collected so far.
+        """
+    @property
+    def channels(self) -> list[Channel]:
+        """
+        Channels, in index order.
+        """
+
+class Stream:
+    """
+    One device's sensor, sampler thread and recording; shared by its users.
+    """
+    def __init__(
+        self,
+        info: DeviceInfo,
+        *,
+        period_ns: typing.SupportsInt | typing.SupportsIndex = 1000000,
+        pacing: str = "fixed",
+        jitter: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        dense_ns: typing.SupportsInt | typing.SupportsIndex = 250000,
+        sparse_ns: typing.SupportsInt | typing.SupportsIndex = 20000000,
+        slow_period_ns: typing.SupportsInt | typing.SupportsIndex = 100000000,
+        gap_ns: typing.SupportsInt | typing.SupportsIndex = 0,
+        ring_capacity: typing.SupportsInt | typing.SupportsIndex = 0,
+        seeds_ns: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
+        clock: ManualClock = None,
+    ) -> None:
+        """
+        Open the device. ValueError for options that cannot be, RuntimeError when the device
+        cannot be opened.
+        """
+    def abandon_after_fork(self) -> None:
+        """
+        In a forked child: forget the parent's thread.
+        """
+    def acquire(self) -> None:
+        """
+        Hold the stream; starts its thread when none runs.
+        """
+    def drain(self) -> None:
+        """
+        Move what lies in the ring to the recording.
+        """
+    def release(self, linger_ns: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        """
+        Let go; the thread goes on for linger_ns when nobody holds it. Never waits.
+        """
+    def run_inline(self, steps: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Poll `steps` times in this thread; ValueError unless the clock is manual.
+        """
+    def stats(self) -> dict:
+        """
+        Counts (polls, samples, dropped, missed_deadlines, failed_reads, relocks, lost), the
+        phase lock, and for fast_latency, slow_latency and lateness count, p50_ns, p99_ns,
+        max_ns.
+        """
+    def stop(self, timeout_s: typing.SupportsFloat | typing.SupportsIndex = 5.0) -> bool:
+        """
+        End the thread whoever holds it. False when it hangs in a read for longer.
+        """
+    @property
+    def channels(self) -> list[Channel]:
+        """
+        Channels, by index.
+        """
+    @property
+    def gap_ns(self) -> int:
+        """
+        A longer silence between reads is a gap, ns.
+        """
+    @property
+    def info(self) -> DeviceInfo:
+        """
+        The device.
+        """
+    @property
+    def recording(self) -> Recording:
+        """
+        Of the present or latest start.
+        """
+    @property
+    def running(self) -> bool:
+        """
+        Whether the thread runs.
+        """
+
+class EnergyCurve:
+    """
+    Cumulative integral of a piecewise-linear curve (W gives J).
+    """
+    @staticmethod
+    def from_runs(
+        t_first_ns: numpy.ndarray,
+        read_first_ns: numpy.ndarray,
+        t_last_ns: numpy.ndarray,
+        read_last_ns: numpy.ndarray,
+        value: numpy.ndarray,
+        flags: numpy.ndarray,
+    ) -> EnergyCurve:
+        """
+        From the columns of `Recording.runs`: flat while a reading was unchanged, linear
+        between runs; missing and invalid runs carry no knot.
+        """
+    def __init__(self, t_ns: numpy.ndarray, y: numpy.ndarray) -> None:
+        """
+        Knots: int64 ns, non-decreasing (equal times are a jump), and finite float64.
+        TypeError for other dtypes, ValueError otherwise.
+        """
+    def __len__(self) -> int: ...
+    def knots(self) -> tuple:
+        """
+        (t_ns, y), copies.
+        """
+    def values(self, times_ns: numpy.ndarray) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        y at each time, shape (n,).
+        """
+    def windows(
+        self,
+        starts_ns: numpy.ndarray,
+        ends_ns: numpy.ndarray,
+        threads: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Integrals over [starts_ns, ends_ns], shape (n,); fastest when sorted by start. The
+        windows must lie inside [start_ns, end_ns]. threads 0: as many as there are cores.
+        """
+    @property
+    def end_ns(self) -> int:
+        """
+        Time of the last knot, ns.
+        """
+    @property
+    def start_ns(self) -> int:
+        """
+        Time of the first knot, ns.
+        """
+    @property
+    def total(self) -> float:
+        """
+        Integral over all, unit of y times seconds.
+        """
+
+class SimCard:
+    """
+    One simulated GPU, seen by every process of its world.
+    """
+    def boxcar_w(
+        self,
+        window_ns: typing.SupportsInt | typing.SupportsIndex,
+        t_ns: typing.SupportsInt | typing.SupportsIndex,
+    ) -> float: ...
+    def calls(self, name: str) -> int:
+        """
+        How often this group of driver calls was made.
+        """
+    def clear_faults(self) -> None: ...
+    def clock_hz(self, t_ns: typing.SupportsInt | typing.SupportsIndex) -> float: ...
+    def configure(
+        self,
+        average: bool,
+        *,
+        present: bool | None = None,
+        response: str | None = None,
+        update_ns: typing.SupportsInt | typing.SupportsIndex | None = None,
+        phase_ns: typing.SupportsInt | typing.SupportsIndex | None = None,
+        jitter_ns: typing.SupportsInt | typing.SupportsIndex | None = None,
+        window_ns: typing.SupportsInt | typing.SupportsIndex | None = None,
+        delay_ns: typing.SupportsInt | typing.SupportsIndex | None = None,
+        gain: typing.SupportsFloat | typing.SupportsIndex | None = None,
+        offset_w: typing.SupportsFloat | typing.SupportsIndex | None = None,
+        noise_w: typing.SupportsFloat | typing.SupportsIndex | None = None,
+        quantum_w: typing.SupportsFloat | typing.SupportsIndex | None = None,
+    ) -> None: ...
+    def configure_counter(
+        self,
+        *,
+        present: bool | None = None,
+        update_ns: typing.SupportsInt | typing.SupportsIndex | None = None,
+        phase_ns: typing.SupportsInt | typing.SupportsIndex | None = None,
+        epoch_ns: typing.SupportsInt | typing.SupportsIndex | None = None,
+        gain: typing.SupportsFloat | typing.SupportsIndex | None = None,
+        start_mj: typing.SupportsFloat | typing.SupportsIndex | None = None,
+        quantum_mj: typing.SupportsFloat | typing.SupportsIndex | None = None,
+        modulus_mj: typing.SupportsFloat | typing.SupportsIndex | None = None,
+    ) -> None: ...
+    def counter_mj(self, t_ns: typing.SupportsInt | typing.SupportsIndex) -> float: ...
+    def field(self, average: bool) -> dict: ...
+    def inject(
+        self,
+        fault: str,
+        target: None | typing.SupportsInt | typing.SupportsIndex | str = None,
+        *,
+        every: typing.SupportsInt | typing.SupportsIndex | None = None,
+        once: bool = False,
+        from_ns: typing.SupportsInt | typing.SupportsIndex | None = None,
+        value: typing.SupportsFloat | typing.SupportsIndex | None = None,
+    ) -> None: ...
+    def lowpass_w(
+        self,
+        tau_ns: typing.SupportsInt | typing.SupportsIndex,
+        t_ns: typing.SupportsInt | typing.SupportsIndex,
+    ) -> float: ...
+    def ramp(
+        self,
+        from_w: typing.SupportsFloat | typing.SupportsIndex,
+        to_w: typing.SupportsFloat | typing.SupportsIndex,
+        duration_ns: typing.SupportsInt | typing.SupportsIndex,
+        at_ns: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def reading_w(
+        self, t_ns: typing.SupportsInt | typing.SupportsIndex, average: bool = False
+    ) -> tuple:
+        """
+        The reading that stands at a time and when it was published, without faults.
+        """
+    def set_clock(
+        self,
+        hz: typing.SupportsFloat | typing.SupportsIndex,
+        at_ns: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def set_latency(
+        self,
+        base_ns: typing.SupportsInt | typing.SupportsIndex,
+        slow_ns: typing.SupportsInt | typing.SupportsIndex,
+        slow_probability: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
+    def set_mig(self, instances: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def set_module_only(self, module_only: bool) -> None: ...
+    def set_power(
+        self,
+        watts: typing.SupportsFloat | typing.SupportsIndex,
+        at_ns: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def set_power_law(self, alpha: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    def set_thermal(
+        self,
+        leak: typing.SupportsFloat | typing.SupportsIndex,
+        tau_ns: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def square_wave(
+        self,
+        low_w: typing.SupportsFloat | typing.SupportsIndex,
+        high_w: typing.SupportsFloat | typing.SupportsIndex,
+        period_ns: typing.SupportsInt | typing.SupportsIndex,
+        duty: typing.SupportsFloat | typing.SupportsIndex,
+        phase: typing.SupportsFloat | typing.SupportsIndex,
+        at_ns: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def temperature_c(self, t_ns: typing.SupportsInt | typing.SupportsIndex) -> float: ...
+    def true_energies_j(
+        self,
+        t0_ns: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+        t1_ns: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    ) -> numpy.typing.NDArray[numpy.float64]: ...
+    def true_energy_j(
+        self,
+        t0_ns: typing.SupportsInt | typing.SupportsIndex,
+        t1_ns: typing.SupportsInt | typing.SupportsIndex,
+    ) -> float: ...
+    def true_power_w(self, t_ns: typing.SupportsInt | typing.SupportsIndex) -> float: ...
+    def true_powers_w(
+        self, t_ns: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]
+    ) -> numpy.typing.NDArray[numpy.float64]: ...
+    @property
+    def info(self) -> dict: ...
+
+class SimWorld:
+    """
+    A set of simulated GPUs.
+    """
+    @staticmethod
+    def create(path: str) -> SimWorld: ...
+    @staticmethod
+    def current() -> SimWorld: ...
+    @staticmethod
+    def open(path: str) -> SimWorld: ...
+    def __len__(self) -> int: ...
+    def add(self, preset: str) -> int: ...
+    def card(self, index: typing.SupportsInt | typing.SupportsIndex) -> SimCard: ...
+    @property
+    def path(self) -> str: ...
+
+def abandon_collector_after_fork() -> None:
+    """
+    In a forked child: forget the parent's collector thread.
+    """
+
+def enumerate(source: str, argument: str = "") -> SourceReport:
+    """
+    Look for a source's devices; absence is a report with a reason, never an exception.
+    """
+
+def now_ns() -> int:
+    """
+    Now, int64 ns of CLOCK_MONOTONIC.
+    """
+
+def open_channels(info: DeviceInfo) -> list[Channel]:
+    """
+    Open a device, return what it can read, and close it again.
+    """
+
+def register_replay(
+    key: str,
+    info: DeviceInfo,
+    channels: list,
+    t_ns: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    read_ns: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    value: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    channel: typing.Annotated[numpy.typing.ArrayLike, numpy.uint16],
+    flags: typing.Annotated[numpy.typing.ArrayLike, numpy.uint32],
+) -> None:
+    """
+    Make a recording known to the source "replay". `channels`: Channel objects or dicts of their fields. One element of the arrays per sample: time, SI value, index of its channel.
+    """
+
+def replay_offset_ns(key: str) -> int | None:
+    """
+    What its latest opening added to the recorded times; None before the first.
+    """
+
+def sim_presets() -> list[str]: ...
+def sources() -> list[str]:
+    """
+    Names of the power sources, best first.
+    """
+
+def take_anchor(triples: typing.SupportsInt | typing.SupportsIndex = 64) -> tuple[int, int, int]:
+    """
+    (mono_ns, real_ns, width_ns): at mono_ns of CLOCK_MONOTONIC the Unix clock said real_ns,
+    known to width_ns; the narrowest of `triples` attempts.
+    """
+
+FLAG_CONTINUES: int = 16
+FLAG_ESTIMATE: int = 32
+FLAG_GAP_BEFORE: int = 4
+FLAG_INVALID: int = 2
+FLAG_MISSING: int = 1
+FLAG_RESET: int = 8
+FLAG_WRAPPED: int = 64
+__version__: str
