@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stated uncertainty covers the true error, for every sensor and kind of load.
+
+The simulated cards have gain 1 and offset 0, so the terms for those are left out: what remains
+must cover the truth by itself. A standard uncertainty that holds covers 95 % of cases at two sigma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from simulate import START_NS, random_windows, sampled
+
+from pyenergy.testing import simulated
+from pyenergy.units import NS_PER_S
+
+
+def steps_every(mean_s: float, burst_s: float = 0.0) -> Callable[[np.random.Generator, float], list]:
+    """Power levels that last exponentially long, perhaps each begun by a short burst."""
+
+    def script(rng: np.random.Generator, idle_w: float) -> list[tuple[int, float]]:
+        t, steps = START_NS - 2 * NS_PER_S, []
+        while t < START_NS + 13 * NS_PER_S:
+            if burst_s:
+                steps.append((int(t), 290.0))
+                t += burst_s * NS_PER_S
+            steps.append((int(t), float(rng.uniform(idle_w, 300.0))))
+            t += rng.exponential(mean_s) * NS_PER_S
+        return steps
+
+    return script
+
+
+LOADS = {
+    "steps of half a second": steps_every(0.5),
+    "steps of 30 ms": steps_every(0.03),
+    "bursts of 20 ms": steps_every(2.0, burst_s=0.02),
+    "steady": steps_every(1e6),
+}
+
+
+@pytest.mark.parametrize("preset", ["ideal", "a100", "h100", "v100", "rtx3090", "k40m"])
+@pytest.mark.parametrize("load", LOADS)
+def test_two_sigma_cover_the_truth(preset: str, load: str) -> None:
+    rng = np.random.default_rng(7)
+    ratios = []
+    for _ in range(4):
+        with simulated(preset) as world:
+            card = world[0]
+            card.script(LOADS[load](rng, card.info.idle_w))
+            trace = sampled(seconds=10)
+            starts, ends = random_windows(rng, trace.bounds_ns, 250)
+            truth = card.true_energies_j(starts, ends)
+            _, models = trace._models()
+            terms = models["gpu:0"].terms(starts, ends)
+            u = np.sqrt(terms.edges**2 + terms.inside**2 + terms.gaps**2)
+            noise = 1e-3 * truth  # the presets' readings scatter by less than 0.1 %
+            ratios.append(np.abs(terms.joules - truth) / np.hypot(u, noise))
+    assert np.mean(np.concatenate(ratios) <= 2.0) >= 0.95
