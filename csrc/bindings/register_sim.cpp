@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The simulated GPU's control: worlds, cards, scripts, faults and the truth. pyenergy.testing is
 // its pleasant face.
+#include "bindings/bind.h"
+
+#include <pybind11/typing.h>
+
 #include <optional>
 #include <stdexcept>
+#include <utility>
 #include <variant>
 
-#include "bindings/bind.h"
 #include "simgpu/control.h"
 #include "simgpu/power_law.h"
 #include "simgpu/presets.h"
@@ -24,6 +28,7 @@ struct SimCard {
   Card& operator*() const noexcept { return world->card(index); }
 };
 
+using Facts = py::typing::Dict<py::str, py::object>;
 using Target = std::variant<std::monostate, std::uint32_t, std::string>;
 
 template <typename T>
@@ -64,17 +69,17 @@ ValueArray powers(const SimCard& card, const TimeArray& times) {
   return out;
 }
 
-py::tuple reading(const SimCard& card, Ns t, bool average) {
+std::pair<double, Ns> reading(const SimCard& card, Ns t, bool average) {
   const CardLock lock(*card);
   const PowerField& field = field_of(*card, average);
   const Update update = latest_update(field, (*card).id.seed, t);
-  return py::make_tuple(power_reading(*card, field, update), update.t);
+  return {power_reading(*card, field, update), update.t};
 }
 
-py::dict describe(const SimCard& handle) {
+Facts describe(const SimCard& handle) {
   const CardLock lock(*handle);
   const Card& card = *handle;
-  py::dict info;
+  Facts info;
   info["index"] = handle.index;
   info["preset"] = card.id.preset;
   info["name"] = card.id.name;
@@ -88,10 +93,10 @@ py::dict describe(const SimCard& handle) {
   return info;
 }
 
-py::dict describe_field(const SimCard& handle, bool average) {
+Facts describe_field(const SimCard& handle, bool average) {
   const CardLock lock(*handle);
   const PowerField& field = field_of(*handle, average);
-  py::dict out;
+  Facts out;
   out["present"] = field.present != 0;
   out["response"] = field.response == Response::kRc ? "rc" : "boxcar";
   out["update_ns"] = field.update;

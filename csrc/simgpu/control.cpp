@@ -163,7 +163,7 @@ void set_clock(Card& card, double hz, Ns at) {
   if (index >= kMaxClockEvents) throw std::length_error("the card's clock table is full (1024)");
   const ClockEvent event{at, hz, std::pow(hz / card.reference_hz, card.alpha)};
   replace_from(card.clocks, card.clock_count, index, event);
-  rebuild(card, 0);
+  rebuild(card, first_from(card.segments, card.segment_count, at));
 }
 
 void set_power_law(Card& card, double alpha) {
