@@ -1,111 +1,109 @@
 // SPDX-License-Identifier: Apache-2.0
+// From samples to runs, and the thread that does it.
 #include "core/collector.h"
 
 #include <pthread.h>
-#include <signal.h>
-
-#include <atomic>
-#include <chrono>
 #include <cmath>
 #include <limits>
+#include <thread>
 
-#include "core/sampler.h"
+#include "core/thread.h"
 
 namespace pyenergy {
 
 Recording::Recording(std::vector<Channel> channels, Ns gap_ns, Ns slow_gap_ns)
     : channels_(std::move(channels)) {
   for (const Channel& channel : channels_) {
-    stores_.push_back(
-        std::make_unique<RunStore>(channel.group == ReadGroup::kSlow ? slow_gap_ns : gap_ns));
+    const bool slow = channel.group == ReadGroup::kSlow && slow_gap_ns > 0;
+    stores_.push_back(std::make_unique<RunStore>(slow ? slow_gap_ns : gap_ns));
     counters_.emplace_back(channel);
   }
 }
 
-void Recording::take(const Sample& sample) noexcept {
-  if (sample.channel >= stores_.size()) return;
+Recording::Checked Recording::check(const Sample& sample) noexcept {
+  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
   const Channel& channel = channels_[sample.channel];
-  RunStore& store = *stores_[sample.channel];
-  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   std::uint16_t flags = sample.flags;
-  double value = kNan;
-  if ((flags & kMissing) != 0 || std::isnan(sample.value)) {
-    flags |= kMissing;
-  } else if (channel.kind == ChannelKind::kCounter) {
-    const CounterUnwrap::Step step = counters_[sample.channel].feed(sample.value, sample.t_ns);
-    flags = static_cast<std::uint16_t>(flags | step.flags);
-    value = step.total;
-  } else {
-    value = sample.value * channel.scale;
-    if (!(value >= channel.valid_min && value <= channel.valid_max)) {
-      flags |= kInvalid;
-      value = kNan;
-    }
+  if (std::isnan(sample.value) && (flags & kInvalid) == 0) flags |= kMissing;
+  if ((flags & (kMissing | kInvalid)) != 0) return {kNaN, flags};
+  if (channel.kind == ChannelKind::kCounter) {
+    const auto step = counters_[sample.channel].feed(sample.value, sample.t_ns);
+    return {step.total, static_cast<std::uint16_t>(flags | step.flags)};
   }
-  store.append(sample.t_ns, sample.read_ns, value, flags, sample.status);
+  const double value = sample.value * channel.scale;
+  const bool valid =
+      std::isfinite(value) && value >= channel.valid_min && value <= channel.valid_max;
+  if (valid) return {value, flags};
+  return {kNaN, static_cast<std::uint16_t>(flags | kInvalid)};
+}
+
+void Recording::take(const Sample& sample) noexcept {
+  if (sample.channel >= stores_.size()) {
+    ++strangers_;
+    return;
+  }
+  const Checked checked = check(sample);
+  // A loss is counted by the store.
+  (void)stores_[sample.channel]->append(sample.t_ns, sample.read_ns, checked.value, checked.flags,
+                                        sample.status);
 }
 
 void Recording::seal() {
-  std::lock_guard lock(mutex_);
-  for (auto& store : stores_) store->seal();
+  const std::lock_guard lock(mutex_);
+  for (const auto& store : stores_) store->seal();
 }
 
 std::uint64_t Recording::lost() const {
-  std::lock_guard lock(mutex_);
-  std::uint64_t total = 0;
-  for (const auto& store : stores_) total += store->lost();
-  return total;
+  const std::lock_guard lock(mutex_);
+  std::uint64_t lost = strangers_;
+  for (const auto& store : stores_) lost += store->lost();
+  return lost;
 }
 
-namespace {
-std::atomic<Collector*> g_collector{nullptr};
+std::atomic<Collector*>& Collector::current() {
+  static std::atomic<Collector*> collector{new Collector};
+  return collector;
 }
 
-Collector& Collector::instance() {
-  Collector* present = g_collector.load(std::memory_order_acquire);
-  if (present != nullptr) return *present;
-  auto* fresh = new Collector;  // never destroyed: its thread may outlive main
-  if (g_collector.compare_exchange_strong(present, fresh, std::memory_order_acq_rel)) return *fresh;
-  delete fresh;
-  return *present;
-}
+Collector& Collector::instance() { return *current().load(std::memory_order_acquire); }
 
-void Collector::abandon_after_fork() { g_collector.store(nullptr, std::memory_order_release); }
+void Collector::abandon_after_fork() { current().store(new Collector, std::memory_order_release); }
 
-void Collector::add(const std::shared_ptr<Stream>& stream) {
-  std::lock_guard lock(mutex_);
-  streams_.push_back(stream);
+void Collector::add(std::weak_ptr<Collectable> source) {
+  const std::lock_guard lock(mutex_);
+  sources_.push_back(std::move(source));
   if (running_) return;
-  sigset_t all, old;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old);
-  std::thread([this] { loop(); }).detach();
-  pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  start_quiet_thread([this] { loop(); }).detach();
   running_ = true;
 }
 
 void Collector::loop() {
-  pthread_setname_np(pthread_self(), "pyenergy-drain");
-  std::vector<std::shared_ptr<Stream>> present;
-  std::unique_lock lock(mutex_);
-  while (true) {
-    std::erase_if(streams_, [&](const std::weak_ptr<Stream>& weak) {
-      auto stream = weak.lock();
-      const bool alive = stream && stream->running();
-      if (stream) present.push_back(std::move(stream));
-      return !alive;
-    });
-    const bool last_round = streams_.empty();
-    lock.unlock();
-    for (auto& stream : present) stream->drain();
-    present.clear();  // outside the lock: the last reference may end a sampler
-    lock.lock();
-    if (last_round && streams_.empty()) {
-      running_ = false;
-      return;
-    }
-    changed_.wait_for(lock, std::chrono::nanoseconds(kPeriod));
+  name_thread("pyenergy-drain");
+  do {
+    std::this_thread::sleep_for(std::chrono::nanoseconds(kPeriod));
+  } while (round());
+}
+
+// Only this thread removes sources, and others only append: an index stays the same source's.
+bool Collector::round() {
+  std::vector<std::shared_ptr<Collectable>> present;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& source : sources_) present.push_back(source.lock());
   }
+  for (auto& source : present) {
+    if (source && !source->collect()) source.reset();
+  }
+  const std::lock_guard lock(mutex_);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (i < present.size() && !present[i]) continue;
+    if (kept != i) sources_[kept] = std::move(sources_[i]);
+    ++kept;
+  }
+  sources_.resize(kept);
+  running_ = kept > 0;
+  return running_;
 }
 
 }  // namespace pyenergy

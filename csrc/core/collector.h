@@ -2,17 +2,15 @@
 // The only consumer of the rings: checks readings, unwraps counters, appends to the run stores.
 #pragma once
 
-#include <condition_variable>
+#include <atomic>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "core/channel.h"
 #include "core/column_store.h"
 #include "core/counter.h"
 #include "core/sample.h"
-#include "core/spsc_ring.h"
 
 namespace pyenergy {
 
@@ -29,34 +27,51 @@ class Recording {
   // Ends the open runs of every channel. Takes the mutex itself.
   void seal();
   std::mutex& mutex() noexcept { return mutex_; }
-  // Samples that found no memory.
+  // Samples that found no memory, were out of time order or name no channel. Takes the mutex.
   std::uint64_t lost() const;
 
  private:
+  struct Checked {
+    double value;
+    std::uint16_t flags;
+  };
+  Checked check(const Sample& sample) noexcept;
+
   const std::vector<Channel> channels_;
   std::vector<std::unique_ptr<RunStore>> stores_;
   std::vector<CounterUnwrap> counters_;  // one per channel, unused for gauges
+  std::uint64_t strangers_ = 0;          // samples that name no channel
   mutable std::mutex mutex_;
 };
 
-class Stream;
+// What the collector empties.
+class Collectable {
+ public:
+  virtual ~Collectable() = default;
+  // Moves what has arrived to where it is kept. False: nothing more will come.
+  virtual bool collect() = 0;
+};
 
-// One thread that drains every running stream each `kPeriod`. A stream can also be drained by the
-// thread that wants its data now: Stream::drain() and this thread exclude each other by the
-// recording's mutex, which also hands over the ring's consumer role.
+// One thread that drains every running stream each `kPeriod`; it ends when there is none. A stream
+// can also be drained by the thread that wants its data now: Stream::drain() and this thread
+// exclude each other by the recording's mutex, which also hands over the ring's consumer role.
 class Collector {
  public:
   static constexpr Ns kPeriod = 50 * kMs;
+  // Never destroyed: its thread may outlive every static object.
   static Collector& instance();
-  void add(const std::shared_ptr<Stream>& stream);
+  // Until collect() says that nothing more will come, or `source` is gone.
+  void add(std::weak_ptr<Collectable> source);
   // After fork() in the child: the thread is gone; forget everything without touching it.
   static void abandon_after_fork();
 
  private:
+  static std::atomic<Collector*>& current();
   void loop();
+  bool round();
+
   std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<std::weak_ptr<Stream>> streams_;
+  std::vector<std::weak_ptr<Collectable>> sources_;
   bool running_ = false;
 };
 

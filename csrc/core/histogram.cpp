@@ -22,7 +22,7 @@ Ns DurationHistogram::quantile(double q) const noexcept {
   std::uint64_t below = 0;
   for (int bin = 0; bin < kBins; ++bin) {
     below += bins_[static_cast<std::size_t>(bin)].load(std::memory_order_relaxed);
-    if (below >= rank) return static_cast<Ns>(upper_edge(bin));
+    if (below >= rank) return std::min(static_cast<Ns>(upper_edge(bin)), max());
   }
   return max();  // the writer was between its counts
 }

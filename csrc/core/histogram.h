@@ -26,7 +26,7 @@ class DurationHistogram {
   }
   std::uint64_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
   Ns max() const noexcept { return static_cast<Ns>(max_.load(std::memory_order_relaxed)); }
-  // Upper edge of the bin that holds quantile q (0..1); 0 when nothing was added.
+  // Upper edge of the bin that holds quantile q (0..1), at most max(); 0 when nothing was added.
   Ns quantile(double q) const noexcept;
 
  private:

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Piecewise-linear curves: integrals of many windows, by a merge or by a bucket index.
 #include "core/integrate.h"
 
 #include <algorithm>
@@ -9,187 +10,191 @@
 #include "core/sample.h"
 
 namespace pyenergy {
-
 namespace {
 
-constexpr double kPerNs = 1e-9;
-constexpr std::size_t kParallelFrom = 100'000;
-constexpr std::size_t kMostBuckets = std::size_t{1} << 24;
+constexpr std::size_t kMaxBuckets = std::size_t{1} << 24;
+constexpr std::size_t kWindowsPerThread = 50'000;  // fewer do not pay for a thread's start
+constexpr std::size_t kLinear = 8;                 // steps before a search turns to bisection
+constexpr std::size_t kAhead = 16;                 // windows whose memory is fetched in advance
 
-double seconds(Ns from, Ns to) noexcept { return static_cast<double>(to - from) * kPerNs; }
+// Exact before it is rounded: the difference is an integer.
+double seconds(Ns from, Ns to) noexcept { return static_cast<double>(to - from) * 1e-9; }
 
-// Integral of one segment's line from `a` to `b`, both relative to the knot, in seconds.
-double piece(const EnergyCurve::Knot& k, double a, double b) noexcept {
-  return (b - a) * (k.y + 0.5 * k.slope * (a + b));
-}
-
-// Runs `work(first, last)` over [0, n) on up to `threads` threads.
-template <typename Work>
-void parallel(std::size_t n, int threads, Work work) {
-  const std::size_t parts =
-      n < kParallelFrom || threads <= 1 ? 1 : static_cast<std::size_t>(threads);
-  std::vector<std::thread> others;
-  for (std::size_t p = 1; p < parts; ++p) {
-    others.emplace_back([=] { work(n * p / parts, n * (p + 1) / parts); });
+// The last of knots [lo, hi) at or before t; knots[lo] is, or lo is the answer anyway.
+std::size_t bisect(const EnergyCurve::Knot* knots, std::size_t lo, std::size_t hi, Ns t) noexcept {
+  while (hi - lo > 1) {
+    const std::size_t middle = lo + (hi - lo) / 2;
+    (knots[middle].t <= t ? lo : hi) = middle;
   }
-  work(0, n / parts);
-  for (auto& thread : others) thread.join();
+  return lo;
 }
 
 }  // namespace
 
 EnergyCurve::EnergyCurve(std::span<const Ns> t, std::span<const double> y) {
-  if (t.size() != y.size()) throw std::invalid_argument("t and y differ in length");
-  knots_.reserve(t.size());
-  for (std::size_t i = 0; i < t.size(); ++i) {
-    if (!std::isfinite(y[i])) throw std::invalid_argument("y must be finite");
-    if (i > 0 && t[i] < t[i - 1]) throw std::invalid_argument("t must not decrease");
-    append(t[i], y[i]);
+  if (t.size() != y.size()) throw std::invalid_argument("times and values differ in length");
+  if (!std::ranges::is_sorted(t)) throw std::invalid_argument("the knots' times decrease");
+  if (!std::ranges::all_of(y, [](double v) { return std::isfinite(v); })) {
+    throw std::invalid_argument("a knot's value is not finite");
   }
+  knots_.reserve(t.size());
+  for (std::size_t i = 0; i < t.size(); ++i) append(t[i], y[i]);
   finish();
 }
 
 EnergyCurve EnergyCurve::from_runs(const RunsView& runs) {
+  const std::size_t n = runs.value.size();
+  if (runs.t_first.size() != n || runs.read_first.size() != n || runs.t_last.size() != n ||
+      runs.read_last.size() != n || runs.flags.size() != n) {
+    throw std::invalid_argument("the arrays of runs differ in length");
+  }
   EnergyCurve curve;
-  curve.knots_.reserve(2 * runs.value.size());
-  constexpr std::uint32_t kUnusable = kMissing | kInvalid;
-  const auto middle = [](Ns a, Ns b) { return a + (b - a) / 2; };
-  for (std::size_t i = 0; i < runs.value.size(); ++i) {
-    if ((runs.flags[i] & kUnusable) != 0 || !std::isfinite(runs.value[i])) continue;
-    curve.append(middle(runs.t_first[i], runs.read_first[i]), runs.value[i]);
-    curve.append(middle(runs.t_last[i], runs.read_last[i]), runs.value[i]);
+  curve.knots_.reserve(2 * n);
+  for (std::size_t i = 0; i < n; ++i) {
+    if ((runs.flags[i] & (kMissing | kInvalid)) != 0 || !std::isfinite(runs.value[i])) continue;
+    const Ns first = runs.t_first[i] + (runs.read_first[i] - runs.t_first[i]) / 2;
+    const Ns last = runs.t_last[i] + (runs.read_last[i] - runs.t_last[i]) / 2;
+    curve.append(first, runs.value[i]);
+    if (last > first) curve.append(last, runs.value[i]);
   }
   curve.finish();
   return curve;
 }
 
 void EnergyCurve::append(Ns t, double y) {
-  if (!knots_.empty()) {
-    t = std::max(t, knots_.back().t);
-    // A run that was read once has both its knots in one place: one will do.
-    if (t == knots_.back().t && y == knots_.back().y) return;
-  }
+  // Brackets of neighbouring reads may overlap by a little; time never runs backwards.
+  if (!knots_.empty()) t = std::max(t, knots_.back().t);
   knots_.push_back({t, y, 0.0, 0.0});
 }
 
 void EnergyCurve::finish() {
   if (knots_.empty()) return;
+  if (knots_.size() > UINT32_MAX) throw std::invalid_argument("too many knots");
+  double sum = 0.0, lost = 0.0;  // Kahan: a million terms cost no digits
   for (std::size_t i = 0; i + 1 < knots_.size(); ++i) {
-    const double dt = seconds(knots_[i].t, knots_[i + 1].t);
-    knots_[i].slope = dt > 0.0 ? (knots_[i + 1].y - knots_[i].y) / dt : 0.0;
-    knots_[i + 1].integral = knots_[i].integral + dt * 0.5 * (knots_[i].y + knots_[i + 1].y);
+    Knot &a = knots_[i], &b = knots_[i + 1];
+    const double dt = seconds(a.t, b.t);
+    a.slope = dt > 0.0 ? (b.y - a.y) / dt : 0.0;
+    const double term = 0.5 * (a.y + b.y) * dt - lost;
+    const double next = sum + term;
+    lost = (next - sum) - term;
+    b.integral = sum = next;
   }
-  const std::size_t buckets = std::min(knots_.size(), kMostBuckets);
-  const double span = static_cast<double>(end() - start()) + 1.0;
+  const std::size_t buckets = std::min(knots_.size(), kMaxBuckets);
+  const auto span = static_cast<double>(end() - start()) + 1.0;
   bucket_per_ns_ = static_cast<double>(buckets) / span;
-  bucket_.assign(buckets + 1, 0);
-  std::size_t knot = 0;
-  for (std::size_t b = 0; b <= buckets; ++b) {
-    // The last knot that lies in an earlier bucket: where a search in this one may begin.
-    while (knot + 1 < knots_.size() && bucket_of(knots_[knot + 1].t) < b) ++knot;
-    bucket_[b] = static_cast<std::uint32_t>(knot);
+  bucket_.resize(buckets + 1);
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < knots_.size(); ++i) {
+    for (const std::size_t bucket = bucket_of(knots_[i].t); next <= bucket; ++next) {
+      bucket_[next] = static_cast<std::uint32_t>(i);
+    }
   }
+  for (; next <= buckets; ++next) bucket_[next] = static_cast<std::uint32_t>(knots_.size());
 }
 
+// Monotone in t, so that knots of earlier buckets lie before t and those of later ones after it.
 std::size_t EnergyCurve::bucket_of(Ns t) const noexcept {
-  return static_cast<std::size_t>(static_cast<double>(t - start()) * bucket_per_ns_);
+  const auto bucket = static_cast<std::size_t>(static_cast<double>(t - start()) * bucket_per_ns_);
+  return std::min(bucket, bucket_.size() - 2);
 }
 
-// The last knot at or before t (knot 0 for earlier times).
 std::size_t EnergyCurve::find(Ns t) const noexcept {
-  if (t <= start()) return first_after(0, t);
+  if (t <= start()) return advance(0, t);
   if (t >= end()) return knots_.size() - 1;
-  const std::size_t b = bucket_of(t);
-  std::size_t low = bucket_[b];
-  const std::size_t high = b + 1 < bucket_.size() ? bucket_[b + 1] : knots_.size() - 1;
-  if (high - low > 16) {
-    const auto from = knots_.begin() + static_cast<std::ptrdiff_t>(low);
-    const auto to = knots_.begin() + static_cast<std::ptrdiff_t>(high) + 1;
-    const auto it = std::upper_bound(from, to, t, [](Ns x, const Knot& k) { return x < k.t; });
-    low = static_cast<std::size_t>(it - knots_.begin());
-    if (low > 0) --low;
+  const std::size_t bucket = bucket_of(t);
+  const std::size_t first = bucket_[bucket];
+  return bisect(knots_.data(), first > 0 ? first - 1 : 0, bucket_[bucket + 1], t);
+}
+
+std::size_t EnergyCurve::advance(std::size_t from, Ns t) const noexcept {
+  const std::size_t n = knots_.size();
+  for (std::size_t step = 0; step < kLinear; ++step, ++from) {
+    if (from + 1 == n || knots_[from + 1].t > t) return from;
   }
-  return first_after(low, t);
+  std::size_t stride = kLinear;
+  while (from + stride < n && knots_[from + stride].t <= t) {
+    from += stride;
+    stride *= 2;
+  }
+  return bisect(knots_.data(), from, std::min(from + stride, n), t);
 }
 
-// Walks on from `knot` to the last knot at or before t.
-std::size_t EnergyCurve::first_after(std::size_t knot, Ns t) const noexcept {
-  while (knot + 1 < knots_.size() && knots_[knot + 1].t <= t) ++knot;
-  return knot;
+// Integral of one segment, extended beyond its ends if need be.
+double EnergyCurve::part(const Knot& knot, Ns from, Ns to) const noexcept {
+  const double middle = 0.5 * (seconds(knot.t, from) + seconds(knot.t, to));
+  return seconds(from, to) * (knot.y + knot.slope * middle);
 }
 
-double EnergyCurve::between(std::size_t i, Ns a, std::size_t j, Ns b) const noexcept {
-  const Knot& from = knots_[i];
-  const Knot& to = knots_[j];
-  const double in = seconds(from.t, a), out = seconds(to.t, b);
-  if (i == j) return piece(from, in, out);
-  return (to.integral - from.integral) + piece(to, 0.0, out) - piece(from, 0.0, in);
+// [from, to] begins in segment i and ends in segment j.
+double EnergyCurve::window(std::size_t i, std::size_t j, Ns from, Ns to) const noexcept {
+  if (from < start()) [[unlikely]] {
+    const Ns inside = std::min(to, start());
+    const double before = knots_.front().y * seconds(from, inside);
+    return to <= start() ? before : before + window(i, j, start(), to);
+  }
+  if (i == j) return part(knots_[i], from, to);
+  const Knot& next = knots_[i + 1];
+  const Knot& last = knots_[j];
+  return part(knots_[i], from, next.t) + (last.integral - next.integral) + part(last, last.t, to);
+}
+
+void EnergyCurve::walk(std::span<const Ns> starts, std::span<const Ns> ends,
+                       std::span<double> out) const {
+  std::size_t i = find(starts.front());
+  for (std::size_t w = 0; w < starts.size(); ++w) {
+    i = advance(i, starts[w]);
+    out[w] = window(i, advance(i, ends[w]), starts[w], ends[w]);
+  }
+}
+
+// Random windows wait for memory: the index, and then the knots, are fetched some windows ahead.
+void EnergyCurve::search(std::span<const Ns> starts, std::span<const Ns> ends,
+                         std::span<double> out) const {
+  const std::size_t n = starts.size();
+  const auto clamped = [&](Ns t) { return bucket_of(std::clamp(t, start(), end())); };
+  for (std::size_t w = 0; w < n; ++w) {
+    if (w + 2 * kAhead < n) {
+      __builtin_prefetch(&bucket_[clamped(starts[w + 2 * kAhead])]);
+      __builtin_prefetch(&bucket_[clamped(ends[w + 2 * kAhead])]);
+    }
+    if (w + kAhead < n) {
+      __builtin_prefetch(
+          &knots_[std::min<std::size_t>(bucket_[clamped(starts[w + kAhead])], knots_.size() - 1)]);
+      __builtin_prefetch(
+          &knots_[std::min<std::size_t>(bucket_[clamped(ends[w + kAhead])], knots_.size() - 1)]);
+    }
+    out[w] = window(find(starts[w]), find(ends[w]), starts[w], ends[w]);
+  }
 }
 
 void EnergyCurve::windows(std::span<const Ns> starts, std::span<const Ns> ends,
                           std::span<double> out, int threads) const {
-  const bool sorted = std::is_sorted(starts.begin(), starts.end());
-  parallel(starts.size(), threads, [=, this](std::size_t first, std::size_t last) {
-    if (sorted) {
-      merge(starts, ends, out, first, last);
-    } else {
-      search(starts, ends, out, first, last);
-    }
-  });
-}
-
-void EnergyCurve::merge(std::span<const Ns> starts, std::span<const Ns> ends, std::span<double> out,
-                        std::size_t first, std::size_t last) const {
-  if (first == last) return;
-  std::size_t i = find(starts[first]), j = i;
-  for (std::size_t w = first; w < last; ++w) {
-    const Ns a = starts[w], b = ends[w];
-    i = advance(i, a);
-    // Ends mostly grow with starts: the previous end is the best place to begin.
-    j = advance(knots_[j].t <= b && j >= i ? j : i, b);
-    out[w] = between(i, a, j, b);
+  const std::size_t n = starts.size();
+  if (n == 0) return;
+  const auto piece = [&](std::size_t from, std::size_t upto) {
+    const auto a = starts.subspan(from, upto - from);
+    const auto b = ends.subspan(from, upto - from);
+    const auto c = out.subspan(from, upto - from);
+    std::ranges::is_sorted(a) ? walk(a, b, c) : search(a, b, c);
+  };
+  const auto most = std::max<std::size_t>(1, n / kWindowsPerThread);
+  const std::size_t workers =
+      std::clamp<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), 1, most);
+  std::vector<std::jthread> pool;
+  for (std::size_t k = 1; k < workers; ++k) {
+    pool.emplace_back(piece, n * k / workers, n * (k + 1) / workers);
   }
-}
-
-// As first_after, for a knot that may be far on: a few steps, then the index.
-std::size_t EnergyCurve::advance(std::size_t knot, Ns t) const noexcept {
-  for (int step = 0; step < 8; ++step) {
-    if (knot + 1 >= knots_.size() || knots_[knot + 1].t > t) return knot;
-    ++knot;
-  }
-  return find(t);
-}
-
-void EnergyCurve::search(std::span<const Ns> starts, std::span<const Ns> ends,
-                         std::span<double> out, std::size_t first, std::size_t last) const {
-  // Random windows miss the cache at every step of a search: ask for the index and the knots of
-  // windows ahead before they are needed.
-  constexpr std::size_t kFar = 32, kNear = 16;
-  for (std::size_t w = first; w < last; ++w) {
-    if (w + kFar < last) {
-      prefetch_bucket(starts[w + kFar]);
-      prefetch_bucket(ends[w + kFar]);
-    }
-    if (w + kNear < last) {
-      prefetch_knot(starts[w + kNear]);
-      prefetch_knot(ends[w + kNear]);
-    }
-    out[w] = between(find(starts[w]), starts[w], find(ends[w]), ends[w]);
-  }
-}
-
-void EnergyCurve::prefetch_bucket(Ns t) const noexcept {
-  if (t > start() && t < end()) __builtin_prefetch(&bucket_[bucket_of(t)]);
-}
-
-void EnergyCurve::prefetch_knot(Ns t) const noexcept {
-  if (t > start() && t < end()) __builtin_prefetch(&knots_[bucket_[bucket_of(t)]]);
+  piece(0, n / workers);
 }
 
 void EnergyCurve::values(std::span<const Ns> times, std::span<double> out) const {
-  for (std::size_t i = 0; i < times.size(); ++i) {
-    const Knot& k = knots_[find(times[i])];
-    out[i] = times[i] <= k.t ? k.y : k.y + k.slope * seconds(k.t, times[i]);
+  std::size_t i = 0;
+  for (std::size_t k = 0; k < times.size(); ++k) {
+    const Ns t = times[k];
+    i = knots_[i].t <= t && (i + 1 == knots_.size() || t < knots_[i + 1].t) ? i : find(t);
+    out[k] =
+        t < start() ? knots_.front().y : knots_[i].y + knots_[i].slope * seconds(knots_[i].t, t);
   }
 }
 

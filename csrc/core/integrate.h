@@ -37,8 +37,8 @@ class EnergyCurve {
   double total() const noexcept { return knots_.back().integral; }
 
   // Integral of each window [starts[i], ends[i]]. All must lie inside [start(), end()] with
-  // start <= end: the caller has checked (outside, the end segments are extended flat). Windows
-  // sorted by start are walked by a merge, others found by search. `threads` <= 1: this thread.
+  // start <= end: the caller has checked (outside, the curve goes on flat). Windows sorted by start
+  // are walked by a merge, others found by search. `threads` <= 1, or few windows: this thread.
   void windows(std::span<const Ns> starts, std::span<const Ns> ends, std::span<double> out,
                int threads) const;
   // y at each time (the later value at a jump).
@@ -57,17 +57,15 @@ class EnergyCurve {
   EnergyCurve() = default;
   void append(Ns t, double y);
   void finish();  // slopes, integrals, search index
-  std::size_t bucket_of(Ns t) const noexcept;
+
+  // The segment that holds t: the last knot at or before it, or the first knot.
   std::size_t find(Ns t) const noexcept;
-  std::size_t first_after(std::size_t knot, Ns t) const noexcept;
-  std::size_t advance(std::size_t knot, Ns t) const noexcept;
-  double between(std::size_t i, Ns a, std::size_t j, Ns b) const noexcept;
-  void merge(std::span<const Ns> starts, std::span<const Ns> ends, std::span<double> out,
-             std::size_t first, std::size_t last) const;
-  void search(std::span<const Ns> starts, std::span<const Ns> ends, std::span<double> out,
-              std::size_t first, std::size_t last) const;
-  void prefetch_bucket(Ns t) const noexcept;
-  void prefetch_knot(Ns t) const noexcept;
+  std::size_t advance(std::size_t from, Ns t) const noexcept;  // the same, at or after `from`
+  std::size_t bucket_of(Ns t) const noexcept;
+  double window(std::size_t i, std::size_t j, Ns from, Ns to) const noexcept;
+  double part(const Knot& knot, Ns from, Ns to) const noexcept;
+  void walk(std::span<const Ns> starts, std::span<const Ns> ends, std::span<double> out) const;
+  void search(std::span<const Ns> starts, std::span<const Ns> ends, std::span<double> out) const;
 
   std::vector<Knot> knots_;
   std::vector<std::uint32_t> bucket_;  // first knot of each equal slice of time: O(1) search

@@ -58,10 +58,9 @@ Ns Pacer::next_fixed(Ns now) noexcept {
 Pacer::Burst Pacer::burst_after(std::size_t lock, Ns t) const noexcept {
   const PhaseLock& clock = locks_[lock];
   const Ns half = clock.half_width(t);
-  const Ns unseen =
-      served_[lock] == std::numeric_limits<Ns>::min()
-          ? t - half
-          : std::max(t - half, served_[lock] + static_cast<Ns>(clock.period() / 2));
+  const Ns unseen = served_[lock] == std::numeric_limits<Ns>::min()
+                        ? t - half
+                        : std::max(t - half, served_[lock] + static_cast<Ns>(clock.period() / 2));
   const Ns update = clock.next_after(unseen);
   return {update - half, update + half};
 }
@@ -102,8 +101,7 @@ bool Pacer::quiet(Ns now, Ns ahead) const noexcept {
 }
 
 Ns Pacer::longest_interval() const noexcept {
-  const auto fixed =
-      static_cast<Ns>(static_cast<double>(config_.period) * (1.0 + config_.jitter));
+  const auto fixed = static_cast<Ns>(static_cast<double>(config_.period) * (1.0 + config_.jitter));
   return locks_.empty() ? fixed : std::max(fixed, config_.sparse);
 }
 

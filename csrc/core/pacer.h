@@ -81,20 +81,29 @@ class Pacer {
 
   std::uint64_t missed() const noexcept { return missed_; }
   bool locked() const noexcept;  // every steering channel is, and there is one
+  // No burst begins within `ahead` of `now` or is under way: time for calls that take long.
+  bool quiet(Ns now, Ns ahead) const noexcept;
   const std::vector<PhaseLock>& locks() const noexcept { return locks_; }
   const PacerConfig& config() const noexcept { return config_; }
   // Longest time that may pass between two polls when all goes well: beyond it lies a gap.
   Ns longest_interval() const noexcept;
 
  private:
+  struct Burst {
+    Ns start, end;
+  };
   Ns next_fixed(Ns now) noexcept;
   Ns next_edge(Ns now) noexcept;
+  Ns after(Ns deadline) const noexcept;
+  Burst burst_after(std::size_t lock, Ns t) const noexcept;
+  Ns random_offset() noexcept;
 
-  PacerConfig config_;
+  const PacerConfig config_;
   std::vector<PhaseLock> locks_;
   std::vector<std::size_t> steering_;  // channel index of each lock
-  Ns grid_ = 0;                        // the fixed grid's last deadline (without jitter)
-  Ns planned_ = 0, planned_step_ = 0;  // edge: the last deadline, and how far it was ahead
+  std::vector<Ns> served_;             // each lock's latest update that has been seen
+  Ns grid_ = 0;                        // the last deadline (without jitter)
+  bool started_ = false;
   std::uint64_t missed_ = 0;
   std::minstd_rand random_;
 };

@@ -65,8 +65,9 @@ bool PhaseLock::track(double late, double updates, double width) noexcept {
   const auto expected = origin_ + static_cast<Ns>(phase_ + updates * period_);
   const auto half = static_cast<double>(half_width(expected));
   const double outside = std::max(0.0, std::abs(late) - width / 2);
+  // Found by a sparse poll: the burst saw nothing, so the update came before or after it.
   const bool wide = width > 2 * half;
-  if (outside > half || (wide && outside > 0.0)) {
+  if (outside > (wide ? half / 2 : half)) {
     // Perhaps the jitter is larger than believed: look further before giving up.
     spread_ = std::min(1.5 * spread_, period_ / 16);
     if (++strays_ >= kMaxStrays) {
@@ -76,7 +77,7 @@ bool PhaseLock::track(double late, double updates, double width) noexcept {
     return false;
   }
   strays_ = 0;
-  if (!wide) steer(late, updates);
+  if (!wide && updates >= 1.0) steer(late, updates);
   return true;
 }
 
@@ -87,7 +88,7 @@ void PhaseLock::steer(double late, double updates) noexcept {
   const double alpha = 2 * (2 * k - 1) / (k * (k + 1));
   const double beta = 6 / (k * (k + 1));
   const double arrived = phase_ + updates * period_ + alpha * late;
-  if (updates > 0.0) period_ += beta * late / updates;
+  period_ += beta * late / updates;
   // The first step only carries the seed's error.
   if (memory_ > 2) spread_ += (std::abs(late) - spread_) / 8;
   const double whole = std::floor(arrived);

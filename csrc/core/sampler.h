@@ -5,8 +5,6 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <span>
-#include <thread>
 #include <vector>
 
 #include "core/clock.h"
@@ -22,10 +20,11 @@ struct StreamOptions {
   PacerConfig pacing;
   Ns slow_period = 100 * kMs;     // the slow channels'
   std::size_t ring_capacity = 0;  // 0: one second of samples, at least 1024
-  Ns gap_ns = 0;                  // 0: ten polls (Pacer::longest_interval)
+  Ns gap_ns = 0;                  // 0: ten polls (Pacer::longest_interval), at least 5 ms
 };
 
-// Written by the sampler's thread, read by anyone: single-writer relaxed atomics.
+// Written by the sampler's thread, read by anyone: single-writer relaxed atomics. They count from
+// the creation of the stream, over all its starts. `polls` are those of the fast group.
 struct SamplerStats {
   std::atomic<std::uint64_t> polls{0}, samples{0}, dropped{0}, missed_deadlines{0}, failed_reads{0};
   std::atomic<std::uint64_t> relocks{0};
@@ -40,14 +39,20 @@ class Sampler {
  public:
   Sampler(Sensor& sensor, Clock& clock, const StreamOptions& options, SpscRing<Sample>& ring,
           SamplerStats& stats);
-  // Waits for the next deadline (in slices of at most 50 ms, so that a stop is seen), polls once.
-  // False: `stop` was seen before the deadline.
+  // Waits for the next deadline (in slices of at most kSlice, so that a stop is seen), polls the
+  // fast group, then the slow one when it is due and no burst is near. False: `stop` was seen
+  // before the deadline.
+  static constexpr Ns kSlice = 50 * kMs;
   bool step(const std::atomic<bool>& stop) noexcept;
   const Pacer& pacer() const noexcept { return pacer_; }
 
  private:
-  void poll(ReadGroup group) noexcept;
-  void push(const Reading& reading, Ns before, Ns after) noexcept;
+  bool wait_until(Ns deadline, const std::atomic<bool>& stop, Ns& now) noexcept;
+  Ns poll(ReadGroup group, Ns before) noexcept;
+  void push(Sample sample) noexcept;
+  void observe(const Sample& sample) noexcept;
+  bool slow_due(Ns now) const noexcept;
+  void publish_pacing() noexcept;
 
   struct Last {
     double value;
@@ -61,21 +66,26 @@ class Sampler {
   Pacer pacer_;
   const Ns slow_period_;
   Ns next_slow_ = 0;
-  std::vector<Reading> readings_;   // sized once
-  std::vector<Last> last_;          // per channel, to tell the pacer what changed
+  std::uint64_t missed_ = 0, relocks_ = 0;  // of pacer_, as far as stats_ has them
+  std::vector<Reading> readings_;           // sized once
+  std::vector<Last> last_;                  // per channel, to tell the pacer what changed
   std::vector<std::uint8_t> owed_;  // per channel: a drop happened, flag the next sample kGapBefore
 };
 
 // One device: its sensor, ring, sampler thread and current recording. Several users share it.
 // The thread runs while anyone holds it, and lingers after the last release until its linger time
 // is over; then it ends by itself, and the next acquire() starts a new one with a new recording.
-class Stream : public std::enable_shared_from_this<Stream> {
+class Stream {
  public:
+  // Throws std::invalid_argument for options that make no sense.
   static std::shared_ptr<Stream> create(std::unique_ptr<Sensor> sensor,
                                         std::shared_ptr<Clock> clock, StreamOptions options);
   ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
 
-  // Starts the thread if none runs. Cheap when one does.
+  // Starts the thread if none runs. Cheap when one does. Throws std::runtime_error when it cannot:
+  // a thread that was told to stop still hangs in a read, or this is a forked child.
   void acquire();
   // `linger_ns`: how long the thread goes on when nobody holds the stream any more. Never waits.
   void release(Ns linger_ns);
@@ -83,25 +93,28 @@ class Stream : public std::enable_shared_from_this<Stream> {
   // driver). False: it still hangs; the thread is detached and owns what it needs.
   bool stop(Ns timeout = 5 * kSecond);
   bool running() const noexcept;
-  // In a forked child: the thread does not exist here; the destructor must not wait for it.
-  void abandon_after_fork();
 
   // Consumer: moves what lies in the ring to the recording.
   void drain();
-  // For clocks that are manual: n steps in the calling thread, draining as it goes.
+  // n steps in the calling thread, draining as it goes. Throws std::invalid_argument unless the
+  // clock is manual and no thread runs.
   void run_inline(std::size_t steps);
+  // After fork() in the child: the thread is gone and its locks may be held for ever. What it used
+  // is leaked; acquire() throws from now on, and the other calls above do nothing.
+  void abandon_after_fork() noexcept;
 
   const Sensor& sensor() const noexcept;
-  const StreamOptions& options() const noexcept;
+  const StreamOptions& options() const noexcept;  // defaults resolved
+  Ns gap() const noexcept { return options().gap_ns; }
   std::shared_ptr<Recording> recording() const;  // of the present or latest start
   const SamplerStats& stats() const noexcept;
-  Ns gap() const;  // a longer silence between two reads counts as a gap
 
  private:
-  struct State;  // what the thread touches; it keeps it alive by itself
+  struct Life;   // what is new with each start: ring, recording, sampler
+  struct State;  // what a detached thread must keep alive: sensor, clock, stats and its life
   explicit Stream(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;
-  std::thread thread_;  // under State::control
+  std::atomic<bool> abandoned_{false};
 };
 
 }  // namespace pyenergy

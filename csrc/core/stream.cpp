@@ -1,180 +1,241 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <pthread.h>
-#include <signal.h>
-
+// One device's sampler thread: started, shared, lingering, ended, abandoned.
+#include <algorithm>
 #include <bit>
 #include <chrono>
 #include <condition_variable>
 #include <stdexcept>
+#include <string>
+#include <thread>
 
 #include "core/sampler.h"
+#include "core/thread.h"
 
 namespace pyenergy {
-
 namespace {
 
-std::size_t ring_capacity(const StreamOptions& options, const Sensor& sensor) {
-  if (options.ring_capacity != 0) return options.ring_capacity;
-  const Ns period = std::max<Ns>(options.pacing.period, 1);
-  const std::size_t polls = static_cast<std::size_t>(kSecond / period);
-  return std::bit_ceil(
-      std::max<std::size_t>(1024, polls * std::max<std::size_t>(sensor.channels().size(), 1)));
+constexpr std::size_t kSmallestRing = 1024, kLargestRing = std::size_t{1} << 22;
+constexpr std::size_t kDrainBatch = 256;
+
+void require(bool fine, const char* what) {
+  if (!fine) throw std::invalid_argument(what);
 }
 
-Ns gap_ns(const StreamOptions& options) {
-  if (options.gap_ns > 0) return options.gap_ns;
-  return std::max(10 * Pacer(options.pacing).longest_interval(), 5 * kMs);
+void check(const StreamOptions& options, const Sensor& sensor) {
+  const PacerConfig& pacing = options.pacing;
+  require(pacing.period > 0, "the poll period must be positive");
+  require(pacing.jitter >= 0.0 && pacing.jitter < 1.0, "jitter must lie in [0, 1)");
+  require(pacing.dense > 0, "the dense poll spacing must be positive");
+  require(pacing.sparse >= pacing.dense, "the sparse poll spacing must not be below the dense one");
+  require(pacing.seeds.size() <= sensor.channels().size(), "more seeds than channels");
+  require(options.slow_period > 0, "the slow channels' period must be positive");
+  require(options.gap_ns >= 0, "the gap must not be negative");
+  require(options.ring_capacity == 0 || std::has_single_bit(options.ring_capacity),
+          "the ring's capacity must be a power of two");
+}
+
+std::size_t default_capacity(const StreamOptions& options, const Sensor& sensor) {
+  const PacerConfig& pacing = options.pacing;
+  const bool edge = pacing.mode == PacingMode::kEdge;
+  const Ns spacing = edge ? std::min(pacing.period, pacing.dense) : pacing.period;
+  const auto polls = static_cast<std::size_t>(kSecond / spacing + 1);
+  const std::size_t second = polls * sensor.channels().size();
+  const std::size_t wanted = std::max({second, 2 * sensor.max_readings(), kSmallestRing});
+  return std::bit_ceil(std::min(wanted, kLargestRing));
+}
+
+StreamOptions resolve(StreamOptions options, const Sensor& sensor) {
+  check(options, sensor);
+  if (options.ring_capacity == 0) options.ring_capacity = default_capacity(options, sensor);
+  if (options.gap_ns == 0) {
+    options.gap_ns = std::max(10 * Pacer(options.pacing).longest_interval(), 5 * kMs);
+  }
+  return options;
 }
 
 }  // namespace
 
-// One start of the sampler: everything its thread touches. Kept alive by the thread itself.
-struct Stream::State {
-  std::unique_ptr<Sensor> sensor;
-  std::shared_ptr<Clock> clock;
-  StreamOptions options;
-  SamplerStats stats;
+struct Stream::Life {
+  Life(Sensor& sensor, Clock& clock, const StreamOptions& options, SamplerStats& stats)
+      : ring(options.ring_capacity),
+        recording(std::make_shared<Recording>(sensor.channels(), options.gap_ns,
+                                              std::max(options.gap_ns, 10 * options.slow_period))),
+        sampler(sensor, clock, options, ring, stats) {}
 
-  // Replaced at every start, under Stream::control_ while no thread runs.
-  struct Start {
-    Start(State& s)
-        : ring(ring_capacity(s.options, *s.sensor)),
-          recording(
-              std::make_shared<Recording>(s.sensor->channels(), gap_ns(s.options),
-                                          std::max(gap_ns(s.options), 10 * s.options.slow_period))),
-          sampler(*s.sensor, *s.clock, s.options, ring, s.stats) {}
-    SpscRing<Sample> ring;
-    std::shared_ptr<Recording> recording;
-    Sampler sampler;
-    std::atomic<bool> stop{false};
-    bool used = false;  // a thread has run it
-  };
-  std::shared_ptr<Start> start;
+  void drain() {
+    const std::lock_guard lock(recording->mutex());
+    while (ring.consume(kDrainBatch, [&](const Sample& s) { recording->take(s); }) == kDrainBatch) {
+    }
+  }
 
-  std::mutex control;  // start, stop, end; never taken by the hot loop while it goes on
-  std::condition_variable ended;
-  std::atomic<bool> running{false};
-  std::atomic<int> holds{0};
-  std::atomic<Ns> linger_until{0};
-  bool abandoned = false;
+  SpscRing<Sample> ring;
+  const std::shared_ptr<Recording> recording;
+  Sampler sampler;
+  bool used = false;  // under State::control
+};
 
-  // Ends the loop if nobody holds the stream and its linger is over; rechecked under the lock.
-  bool may_end() const noexcept {
+// `running`, `life` and `thread` change under `control` only.
+struct Stream::State final : Collectable, std::enable_shared_from_this<State> {
+  State(std::unique_ptr<Sensor> from, std::shared_ptr<Clock> by, StreamOptions wanted)
+      : sensor(std::move(from)),
+        clock(std::move(by)),
+        options(resolve(std::move(wanted), *sensor)) {
+    renew();
+  }
+
+  void renew() { life = std::make_shared<Life>(*sensor, *clock, options, stats); }
+
+  std::shared_ptr<Life> present() const {
+    const std::lock_guard lock(control);
+    return life;
+  }
+
+  bool collect() override {
+    const bool over = !running.load(std::memory_order_acquire);  // before the last drain
+    present()->drain();
+    return !over;
+  }
+
+  // Nobody holds the stream and the last holder's linger time is over.
+  bool idle() const noexcept {
     return holds.load(std::memory_order_acquire) == 0 &&
            clock->now() >= linger_until.load(std::memory_order_acquire);
   }
-  static void run(std::shared_ptr<State> self, std::shared_ptr<Start> start);
-};
 
-void Stream::State::run(std::shared_ptr<State> self, std::shared_ptr<Start> start) {
-  pthread_setname_np(pthread_self(), "pyenergy");
-  self->clock->prepare_thread();
-  while (true) {
-    const bool go_on = start->sampler.step(start->stop) && !self->sensor->finished();
-    if (go_on && !self->may_end()) continue;
-    std::lock_guard lock(self->control);
-    if (go_on && !start->stop.load(std::memory_order_acquire) && !self->may_end()) continue;
-    self->running.store(false, std::memory_order_release);
-    self->ended.notify_all();
-    return;
+  void run(Life& mine) {
+    name_thread("pyenergy");
+    clock->prepare_thread();
+    for (;;) {
+      const bool over = !mine.sampler.step(stop) || sensor->finished();
+      if (!over && !idle()) continue;
+      const std::lock_guard lock(control);
+      if (!over && !idle()) continue;  // acquired again meanwhile
+      running.store(false, std::memory_order_release);
+      ended.notify_all();
+      return;
+    }
   }
-}
+
+  // Under `control`, while no thread runs.
+  void start() {
+    if (thread.joinable()) thread.join();
+    if (life->used) {
+      life->drain();
+      renew();
+    }
+    life->used = true;
+    stop.store(false, std::memory_order_relaxed);
+    linger_until.store(0, std::memory_order_relaxed);
+    thread = start_quiet_thread([self = shared_from_this(), mine = life] { self->run(*mine); });
+    running.store(true, std::memory_order_release);
+  }
+
+  const std::unique_ptr<Sensor> sensor;
+  const std::shared_ptr<Clock> clock;
+  const StreamOptions options;
+  SamplerStats stats;
+
+  mutable std::mutex control;
+  std::condition_variable ended;
+  std::shared_ptr<Life> life;
+  std::thread thread;
+  std::atomic<bool> running{false}, stop{false};
+  std::atomic<int> holds{0};
+  std::atomic<Ns> linger_until{0};
+};
 
 std::shared_ptr<Stream> Stream::create(std::unique_ptr<Sensor> sensor, std::shared_ptr<Clock> clock,
                                        StreamOptions options) {
-  auto state = std::make_shared<State>();
-  state->sensor = std::move(sensor);
-  state->clock = std::move(clock);
-  state->options = std::move(options);
-  state->start = std::make_shared<State::Start>(*state);
+  auto state = std::make_shared<State>(std::move(sensor), std::move(clock), std::move(options));
   return std::shared_ptr<Stream>(new Stream(std::move(state)));
 }
 
 Stream::Stream(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
-Stream::~Stream() {
-  if (state_->abandoned) {
-    // A forked child: the thread object names a thread that does not exist here.
-    new std::thread(std::move(thread_));
-    return;
-  }
-  stop();
-}
+Stream::~Stream() { stop(); }
 
 void Stream::acquire() {
-  std::lock_guard lock(state_->control);
-  state_->holds.fetch_add(1, std::memory_order_acq_rel);
-  if (state_->running.load(std::memory_order_acquire)) return;
-  if (thread_.joinable()) thread_.join();  // it has said that it ended
-  if (state_->start->used || state_->start->stop.load()) {
-    state_->start = std::make_shared<State::Start>(*state_);
+  if (abandoned_) {
+    throw std::runtime_error("this stream belongs to the process that forked this one");
   }
-  state_->start->used = true;
-  sigset_t all, old;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old);
-  thread_ = std::thread(&State::run, state_, state_->start);
-  pthread_sigmask(SIG_SETMASK, &old, nullptr);
-  state_->running.store(true, std::memory_order_release);
-  Collector::instance().add(shared_from_this());
+  State& state = *state_;
+  const std::lock_guard lock(state.control);
+  if (state.running && state.stop) {
+    throw std::runtime_error("the sampler was stopped but its last read has not returned yet");
+  }
+  if (!state.running) {
+    // The new thread's first idle() must already see this hold: it waits for `control` there.
+    state.start();
+    Collector::instance().add(state_);
+  }
+  state.holds.fetch_add(1, std::memory_order_acq_rel);
 }
 
 void Stream::release(Ns linger_ns) {
-  const Ns until = state_->clock->now() + linger_ns;
-  Ns present = state_->linger_until.load(std::memory_order_relaxed);
-  while (present < until && !state_->linger_until.compare_exchange_weak(present, until)) {
+  if (abandoned_) return;
+  State& state = *state_;
+  const Ns until = state.clock->now() + linger_ns;
+  Ns latest = state.linger_until.load(std::memory_order_relaxed);
+  while (latest < until && !state.linger_until.compare_exchange_weak(latest, until)) {
   }
-  int holds = state_->holds.load(std::memory_order_relaxed);
-  while (holds > 0 && !state_->holds.compare_exchange_weak(holds, holds - 1)) {
+  // The linger time is in place before the hold is gone. Never below zero.
+  int holds = state.holds.load(std::memory_order_relaxed);
+  while (holds > 0 && !state.holds.compare_exchange_weak(holds, holds - 1)) {
   }
 }
 
 bool Stream::stop(Ns timeout) {
-  std::unique_lock lock(state_->control);
-  state_->start->stop.store(true, std::memory_order_release);
-  const bool ended = state_->ended.wait_for(lock, std::chrono::nanoseconds(timeout), [&] {
-    return !state_->running.load(std::memory_order_acquire);
-  });
-  if (thread_.joinable()) {
-    if (ended) {
-      thread_.join();
-    } else {
-      thread_.detach();
+  if (abandoned_) return true;
+  State& state = *state_;
+  {
+    std::unique_lock lock(state.control);
+    state.stop.store(true, std::memory_order_release);
+    const bool over = state.ended.wait_for(lock, std::chrono::nanoseconds(timeout),
+                                           [&] { return !state.running.load(); });
+    if (!over) {
+      if (state.thread.joinable()) state.thread.detach();
+      return false;
     }
+    if (state.thread.joinable()) state.thread.join();
   }
-  return ended;
+  drain();
+  return true;
 }
 
-bool Stream::running() const noexcept { return state_->running.load(std::memory_order_acquire); }
+bool Stream::running() const noexcept {
+  return !abandoned_ && state_->running.load(std::memory_order_acquire);
+}
 
 void Stream::drain() {
-  const auto start = [&] {
-    std::lock_guard lock(state_->control);
-    return state_->start;
-  }();
-  std::lock_guard lock(start->recording->mutex());
-  start->ring.consume(start->ring.capacity(), [&](const Sample& s) { start->recording->take(s); });
+  if (!abandoned_) state_->present()->drain();
 }
 
 void Stream::run_inline(std::size_t steps) {
-  if (!state_->clock->is_manual()) throw std::invalid_argument("run_inline needs a manual clock");
-  for (std::size_t i = 0; i < steps; ++i) {
-    state_->start->sampler.step(state_->start->stop);
-    if (i % 64 == 63) drain();
+  if (abandoned_) return;
+  State& state = *state_;
+  require(state.clock->is_manual(), "only a stream with a manual clock can run inline");
+  const std::lock_guard lock(state.control);
+  require(!state.running, "the stream's own thread is running");
+  const std::atomic<bool> never{false};
+  state.life->used = true;
+  for (std::size_t i = 0; i < steps && !state.sensor->finished(); ++i) {
+    state.life->sampler.step(never);
+    state.life->drain();
   }
-  drain();
 }
 
-void Stream::abandon_after_fork() { state_->abandoned = true; }
+void Stream::abandon_after_fork() noexcept {
+  if (abandoned_.exchange(true)) return;
+  new std::shared_ptr<State>(state_);  // leaked: neither locks nor sensor may be destroyed here
+}
 
 const Sensor& Stream::sensor() const noexcept { return *state_->sensor; }
 const StreamOptions& Stream::options() const noexcept { return state_->options; }
 const SamplerStats& Stream::stats() const noexcept { return state_->stats; }
-Ns Stream::gap() const { return gap_ns(state_->options); }
 
 std::shared_ptr<Recording> Stream::recording() const {
-  std::lock_guard lock(state_->control);
-  return state_->start->recording;
+  // In a forked child the lock may be held for ever; but there nothing changes `life` any more.
+  return abandoned_ ? state_->life->recording : state_->present()->recording;
 }
 
 }  // namespace pyenergy
