@@ -6,6 +6,7 @@ import time
 
 import pyenergy
 from pyenergy import _core
+from pyenergy.testing import SimulatedWorld
 
 from .harness import Result, run_json
 
@@ -59,8 +60,8 @@ def _our_cpu() -> float:
 
 def _python_cpu() -> float:
     """What a careful Python poller does: absolute deadlines, one read, append to a list."""
-    info = _core.enumerate("sim", "ideal").devices[0]
-    sensor = _core.open_reader(info)
+    _core.enumerate("sim", "ideal")
+    card = SimulatedWorld.current()[0]
     samples: list[tuple[int, float]] = []
     stop = threading.Event()
 
@@ -69,7 +70,8 @@ def _python_cpu() -> float:
         while not stop.is_set():
             deadline += 1e-3
             time.sleep(max(0.0, deadline - time.perf_counter()))
-            samples.append((time.monotonic_ns(), sensor.read("power")))
+            now = time.monotonic_ns()
+            samples.append((now, card.reading_w(now)[0]))
 
     thread = threading.Thread(target=poll)
     cpu = time.process_time()

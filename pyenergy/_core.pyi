@@ -12,9 +12,6 @@ import numpy
 import numpy.typing
 
 __all__: list[str] = [
-    "Channel",
-    "DeviceInfo",
-    "EnergyCurve",
     "FLAG_CONTINUES",
     "FLAG_ESTIMATE",
     "FLAG_GAP_BEFORE",
@@ -22,6 +19,9 @@ __all__: list[str] = [
     "FLAG_MISSING",
     "FLAG_RESET",
     "FLAG_WRAPPED",
+    "Channel",
+    "DeviceInfo",
+    "EnergyCurve",
     "ManualClock",
     "Recording",
     "SimCard",
@@ -403,7 +403,7 @@ class SimCard:
     def inject(
         self,
         fault: str,
-        target: None | typing.SupportsInt | typing.SupportsIndex | str = None,
+        target: typing.SupportsInt | typing.SupportsIndex | str | None = None,
         *,
         every: typing.SupportsInt | typing.SupportsIndex | None = None,
         once: bool = False,

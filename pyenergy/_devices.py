@@ -13,6 +13,7 @@ from . import _core
 from ._visible import visible_gpus
 from .errors import DeviceError, EstimateWarning, RecordingError
 from .recording.series import DeviceMeta
+from .sensor.catalog import POWER_CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -201,7 +202,7 @@ def _auto() -> list[Device]:
 
 
 def _has_power(device: Device) -> bool:
-    return any(c.name == "power" for c in _core.open_channels(device.info))
+    return any(c.name in POWER_CHANNELS for c in _core.open_channels(device.info))
 
 
 def _pick(candidates: list[Device], argument: str, name: str) -> list[Device]:

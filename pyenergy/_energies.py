@@ -10,7 +10,7 @@ import numpy as np
 from . import _core
 from ._energy import Energy
 from .errors import NoReadingsError
-from .sensor.catalog import prior_for
+from .sensor.catalog import POWER_CHANNELS, prior_for
 from .sensor.counter import CounterModel
 from .sensor.uncertainty import PowerModel, WindowTerms
 from .units import NS_PER_S, engineering
@@ -82,14 +82,16 @@ def _model(
     device: DeviceData, bounds_ns: tuple[int, int]
 ) -> tuple[PowerModel | CounterModel, str, str]:
     limits = (device.meta.power_min_w, device.meta.power_max_w)
-    power = device.channels.get("power")
-    if power is not None and bool(device.runs["power"].usable.any()):
+    for name in POWER_CHANNELS:
+        power = device.channels.get(name)
+        if power is None or not bool(device.runs[name].usable.any()):
+            continue
         prior = prior_for(
             device.meta.architecture, power.source, power.update_ns, power.window_ns, power.delay_ns
         )
         what = "estimate from load" if power.source.startswith("estimate") else power.source
-        model = PowerModel(device.runs["power"], prior, *limits, *bounds_ns)
-        return model, f"trapezoid of power readings, held while unchanged ({what})", "power"
+        model = PowerModel(device.runs[name], prior, *limits, *bounds_ns)
+        return model, f"trapezoid of power readings, held while unchanged ({what})", name
     counter = device.channels.get("energy")
     if counter is not None:
         try:

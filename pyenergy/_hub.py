@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import _core, _devices
 from .recording.series import ChannelMeta
-from .sensor.catalog import SensorPrior, prior_for
+from .sensor.catalog import POWER_CHANNELS, SensorPrior, prior_for
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -49,8 +49,10 @@ class SharedStream:
     @property
     def power_lag_ns(self) -> int:
         """How long after a moment the last reading that covers it appears."""
-        prior = self.priors.get("power")
-        return prior.lag_ns if prior else NS_PER_S // 10
+        for name in POWER_CHANNELS:
+            if name in self.priors:
+                return self.priors[name].lag_ns
+        return NS_PER_S // 10
 
     def release(self) -> None:
         """Let go; the sampler lingers until the readings that cover this moment are published."""

@@ -12,6 +12,7 @@ from .errors import StateError
 from .recording.clock_anchor import ClockAnchor
 from .recording.recorded import Recorded
 from .recording.series import DeviceData, Runs
+from .sensor.catalog import POWER_CHANNELS
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class _Tap:
         self.shared: SharedStream = _hub.acquire(device, sampling)
         self.recording = self.shared.stream.recording
         names = list(self.shared.channels)
-        self.power = names.index("power") if "power" in names else -1
-        self.covering = self.power if self.power >= 0 else 0
+        # The channel whose readings say up to when the energy is covered.
+        self.covering = next((names.index(n) for n in POWER_CHANNELS if n in names), 0)
 
     def last_t_ns(self) -> int:
         self.shared.stream.drain()

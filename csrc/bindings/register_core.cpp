@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Clock, streams, recordings and energy curves.
 #include <bit>
+#include <optional>
 #include <thread>
 
 #include "bindings/bind.h"
@@ -44,13 +45,13 @@ StreamOptions checked_options(Ns period_ns, const std::string& pacing, double ji
   return options;
 }
 
-py::dict histogram_dict(const DurationHistogram& h) {
+py::typing::Dict<py::str, int> histogram_dict(const DurationHistogram& h) {
   using namespace py::literals;
   return py::dict("count"_a = h.count(), "p50_ns"_a = h.quantile(0.5),
                   "p99_ns"_a = h.quantile(0.99), "max_ns"_a = h.max());
 }
 
-py::dict stats_dict(const Stream& stream) {
+py::typing::Dict<py::str, py::object> stats_dict(const Stream& stream) {
   using namespace py::literals;
   const SamplerStats& s = stream.stats();
   py::dict d("polls"_a = s.polls.load(), "samples"_a = s.samples.load(),
@@ -64,7 +65,7 @@ py::dict stats_dict(const Stream& stream) {
   return d;
 }
 
-py::dict runs_dict(const std::shared_ptr<Recording>& recording, std::size_t channel) {
+py::typing::Dict<py::str, py::array> runs_dict(const std::shared_ptr<Recording>& recording, std::size_t channel) {
   if (channel >= recording->channels().size()) throw py::index_error("no such channel");
   const RunStore& store = recording->store(channel);
   const std::size_t n = store.size();
@@ -113,7 +114,7 @@ ValueArray curve_values(const EnergyCurve& curve, const py::array& times_ns) {
   return out;
 }
 
-py::tuple curve_knots(const EnergyCurve& curve) {
+py::typing::Tuple<TimeArray, ValueArray> curve_knots(const EnergyCurve& curve) {
   const auto knots = curve.knots();
   TimeArray t(static_cast<py::ssize_t>(knots.size()));
   ValueArray y(static_cast<py::ssize_t>(knots.size()));
@@ -142,7 +143,7 @@ void register_clock(py::module_& m) {
   m.def("now_ns", &monotonic_ns, "Now, int64 ns of CLOCK_MONOTONIC.");
   m.def(
       "take_anchor",
-      [](int triples) {
+      [](int triples) -> py::typing::Tuple<Ns, Ns, Ns> {
         const ClockAnchor a = take_anchor(triples);
         return py::make_tuple(a.mono_ns, a.real_ns, a.width_ns);
       },
@@ -179,11 +180,13 @@ void register_stream(py::module_& m) {
       m, "Stream", "One device's sensor, sampler thread and recording; shared by its users.")
       .def(py::init([](const DeviceInfo& info, Ns period_ns, const std::string& pacing,
                        double jitter, Ns dense_ns, Ns sparse_ns, Ns slow_period_ns, Ns gap_ns,
-                       std::size_t ring_capacity, std::vector<Ns> seeds_ns, ManualClockPtr clock) {
+                       std::size_t ring_capacity, std::vector<Ns> seeds_ns,
+                       const std::optional<ManualClockPtr>& clock) {
              StreamOptions options =
                  checked_options(period_ns, pacing, jitter, dense_ns, sparse_ns, slow_period_ns,
                                  gap_ns, ring_capacity, std::move(seeds_ns));
-             std::shared_ptr<Clock> used = clock;
+             std::shared_ptr<Clock> used;
+             if (clock) used = *clock;
              if (!used) used = std::make_shared<SystemClock>();
              py::gil_scoped_release unlocked;
              return Stream::create(find_source(info.source).open(info, used), used,
@@ -193,7 +196,7 @@ void register_stream(py::module_& m) {
            py::arg("jitter") = 0.0, py::arg("dense_ns") = 250 * kUs,
            py::arg("sparse_ns") = 20 * kMs, py::arg("slow_period_ns") = 100 * kMs,
            py::arg("gap_ns") = 0, py::arg("ring_capacity") = 0,
-           py::arg("seeds_ns") = std::vector<Ns>{}, py::arg("clock") = nullptr,
+           py::arg("seeds_ns") = std::vector<Ns>{}, py::arg("clock") = py::none(),
            "Open the device. ValueError for options that cannot be, RuntimeError when the device\n"
            "cannot be opened.")
       .def_property_readonly(

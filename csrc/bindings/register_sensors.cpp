@@ -31,7 +31,7 @@ void refuse_unknown(const py::dict& from, const std::set<std::string>& known) {
   }
 }
 
-DeviceInfo device_from(const py::kwargs& fields) {
+DeviceInfo device_from(const py::KWArgs<py::object>& fields) {
   refuse_unknown(fields, {"source", "kind", "index", "uuid", "name", "pci_bus_id", "architecture",
                           "driver", "power_min_w", "power_max_w", "speed_score", "mig_enabled",
                           "mig_uuids", "argument", "facts", "notes"});
@@ -119,7 +119,7 @@ std::vector<Reading> readings_from(const SampleArrays& in) {
 }
 
 void register_replay_arrays(const std::string& key, const DeviceInfo& info,
-                            const py::list& channels, const TimeArray& t_ns,
+                            const py::typing::List<py::object>& channels, const TimeArray& t_ns,
                             const TimeArray& read_ns, const ValueArray& value,
                             const IndexArray& channel, const FlagArray& flags) {
   ReplayData data{.info = info,
@@ -133,7 +133,7 @@ void register_replay_arrays(const std::string& key, const DeviceInfo& info,
   register_replay(key, std::move(data));
 }
 
-py::dict facts_of(const DeviceInfo& info) {
+py::typing::Dict<py::str, py::str> facts_of(const DeviceInfo& info) {
   py::dict facts;
   for (const auto& [key, text] : info.facts) facts[py::str(key)] = text;
   return facts;

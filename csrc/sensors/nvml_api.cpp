@@ -52,6 +52,7 @@ void find_readings(NvmlApi& api) {
   find(lib, api.clock, {"nvmlDeviceGetClockInfo"});
   find(lib, api.temperature, {"nvmlDeviceGetTemperature"});
   find(lib, api.utilisation, {"nvmlDeviceGetUtilizationRates"});
+  find(lib, api.memory, {"nvmlDeviceGetMemoryInfo"});
   find(lib, api.throttle_reasons,
        {"nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"});
   find(lib, api.performance_state, {"nvmlDeviceGetPerformanceState"});

@@ -48,6 +48,7 @@ struct NvmlApi {
   Function<Device, nvmlClockType_t, unsigned*> clock = nullptr;
   Function<Device, nvmlTemperatureSensors_t, unsigned*> temperature = nullptr;
   Function<Device, nvmlUtilization_t*> utilisation = nullptr;
+  Function<Device, nvmlMemory_t*> memory = nullptr;
   Function<Device, unsigned long long*> throttle_reasons = nullptr;
   Function<Device, nvmlPstates_t*> performance_state = nullptr;
 

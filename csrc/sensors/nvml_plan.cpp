@@ -191,15 +191,21 @@ class Probe {
     plan_.slow.push_back({which, add_slow_channel(name, unit, scale, source)});
   }
 
+  // A call that gives two values fills two channels in a row.
+  void add_pair(NvmlCall which, const char* first, const char* second, const char* unit,
+                double scale, const char* source) {
+    const std::size_t steps = plan_.slow.size();
+    add_step(which, first, unit, scale, source);
+    if (plan_.slow.size() > steps) add_slow_channel(second, unit, scale, source);
+  }
+
   void add_slow() {
     add_step(NvmlCall::kSmClock, "sm_clock", "Hz", 1e6, "nvml.GetClockInfo");
     add_step(NvmlCall::kMemoryClock, "memory_clock", "Hz", 1e6, "nvml.GetClockInfo");
     add_step(NvmlCall::kTemperature, "temperature", "degC", 1.0, "nvml.GetTemperature");
-    const std::size_t steps = plan_.slow.size();
-    add_step(NvmlCall::kUtilisation, "utilisation", "1", 0.01, "nvml.GetUtilizationRates");
-    if (plan_.slow.size() > steps) {
-      add_slow_channel("memory_utilisation", "1", 0.01, "nvml.GetUtilizationRates");
-    }
+    add_pair(NvmlCall::kUtilisation, "utilisation", "memory_utilisation", "1", 0.01,
+             "nvml.GetUtilizationRates");
+    add_pair(NvmlCall::kMemory, "memory_used", "memory_total", "B", 1.0, "nvml.GetMemoryInfo");
     add_step(NvmlCall::kThrottleReasons, "throttle_reasons", "bits", 1.0,
              "nvml.GetCurrentClocksEventReasons");
     add_step(NvmlCall::kPerformanceState, "performance_state", "1", 1.0,
@@ -234,6 +240,13 @@ NvmlAnswer get_utilisation(const NvmlApi& api, nvmlDevice_t device) noexcept {
   return {code, static_cast<double>(rates.gpu), static_cast<double>(rates.memory)};
 }
 
+NvmlAnswer get_memory(const NvmlApi& api, nvmlDevice_t device) noexcept {
+  if (api.memory == nullptr) return {};
+  nvmlMemory_t bytes{};
+  const nvmlReturn_t code = api.memory(device, &bytes);
+  return {code, static_cast<double>(bytes.used), static_cast<double>(bytes.total)};
+}
+
 }  // namespace
 
 NvmlAnswer call_nvml(const NvmlApi& api, nvmlDevice_t device, NvmlCall call) noexcept {
@@ -250,6 +263,8 @@ NvmlAnswer call_nvml(const NvmlApi& api, nvmlDevice_t device, NvmlCall call) noe
       return get<unsigned>(api.temperature, device, NVML_TEMPERATURE_GPU);
     case NvmlCall::kUtilisation:
       return get_utilisation(api, device);
+    case NvmlCall::kMemory:
+      return get_memory(api, device);
     case NvmlCall::kThrottleReasons:
       return get<unsigned long long>(api.throttle_reasons, device);
     case NvmlCall::kPerformanceState:

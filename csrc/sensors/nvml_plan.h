@@ -19,6 +19,7 @@ enum class NvmlCall : std::uint8_t {
   kMemoryClock,
   kTemperature,
   kUtilisation,  // gives two values: GPU, memory
+  kMemory,       // gives two values: used, total
   kThrottleReasons,
   kPerformanceState,
 };
@@ -40,7 +41,7 @@ struct NvmlPlan {
   };
   struct Step {
     NvmlCall call;
-    std::uint16_t channel;  // kUtilisation: the first of two
+    std::uint16_t channel;  // of two values, the first one's
   };
   std::vector<Channel> channels;
   std::vector<Field> fields;     // all read by one call, fast group

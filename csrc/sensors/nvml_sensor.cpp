@@ -154,7 +154,7 @@ class NvmlSensor final : public Sensor {
   void call(const NvmlPlan::Step& step, Writer& out) noexcept {
     const NvmlAnswer answer = call_nvml(api_, device_, step.call);
     out.put(step.channel, answer.code, answer.value);
-    if (step.call == NvmlCall::kUtilisation) {
+    if (step.call == NvmlCall::kUtilisation || step.call == NvmlCall::kMemory) {
       out.put(static_cast<std::uint16_t>(step.channel + 1), answer.code, answer.second);
     }
   }

@@ -53,7 +53,7 @@ class Runs:
     @property
     def usable(self) -> NDArray[np.bool_]:
         """Which runs hold a value (neither missing nor invalid)."""
-        return (self.flags & np.uint32(UNUSABLE)) == 0
+        return np.asarray((self.flags & np.uint32(UNUSABLE)) == 0)
 
     def between(self, start_ns: int, end_ns: int) -> Runs:
         """The runs that touch [start_ns, end_ns] and one on either side: views, no copy."""

@@ -131,7 +131,7 @@ def _recorded(meta: Any, archive: Any, path: Path) -> Recorded:
 
 
 def _device(device_id: str, entry: dict[str, Any], archive: Any) -> DeviceData:
-    identity = {k: math.nan if v is None else v for k, v in entry["meta"].items()}
+    identity: dict[str, Any] = {k: math.nan if v is None else v for k, v in entry["meta"].items()}
     identity["notes"] = tuple(identity["notes"])
     channels = {name: ChannelMeta(**c) for name, c in entry["channels"].items()}
     return DeviceData(

@@ -15,7 +15,11 @@ from dataclasses import dataclass, replace
 
 from ..units import NS_PER_MS
 
-__all__ = ["SensorPrior", "prior_for"]
+__all__ = ["POWER_CHANNELS", "SensorPrior", "prior_for"]
+
+# Channels that energy may be integrated from, best first; the second is the driver's own sample
+# buffer, read in batches where nothing else can be.
+POWER_CHANNELS = ("power", "power_samples")
 
 GAIN_U = 0.035
 OFFSET_U_W = 5.0

@@ -107,7 +107,8 @@ class PowerModel:
         self.low_w, self.high_w = _bounds(power_min_w, power_max_w, value)
         self.curve = _core.EnergyCurve(*_extended(_knots(first, last, value), start_ns, end_ns))
         gap = _gap_before(runs, usable)
-        self.gap_starts_ns, self.gap_ends_ns = _gaps(first, last, gap, start_ns, end_ns)
+        known = np.asarray(runs.read_first_ns[usable])
+        self.gap_starts_ns, self.gap_ends_ns = _gaps(known, last, gap, start_ns, end_ns)
         self._gap_curve = self._build_gap_curve()
         self._inside_curve = self._build_inside_curve(first, last, value, gap)
         self._unseen_curve = self._build_unseen_curve(first, last, value)
@@ -295,18 +296,21 @@ def _gap_before(runs: Runs, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _gaps(
-    first: NDArray[np.int64],
+    known: NDArray[np.int64],
     last: NDArray[np.int64],
     gap: NDArray[np.bool_],
     start_ns: int,
     end_ns: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Starts and ends of the times without readings, those at either end included."""
+    """Starts and ends of the times without readings, those at either end included.
+
+    A gap lasts until the reading after it is ``known``: that read may itself have hung.
+    """
     index = np.flatnonzero(gap)
-    starts = [np.array([start_ns])] if start_ns < first[0] else []
-    ends = [np.array([first[0]])] if start_ns < first[0] else []
+    starts = [np.array([start_ns])] if start_ns < known[0] else []
+    ends = [np.array([known[0]])] if start_ns < known[0] else []
     starts.append(last[index - 1])
-    ends.append(first[index])
+    ends.append(known[index])
     if end_ns > last[-1]:
         starts.append(np.array([last[-1]]))
         ends.append(np.array([end_ns]))
@@ -338,7 +342,7 @@ def _range_of(value: NDArray[np.float64], upto: NDArray[np.int64]) -> NDArray[np
             high[i] = np.maximum(top[i], top[j])
             low[i] = np.minimum(bottom[i], bottom[j])
         if not (length >= 2 * step).any():
-            return high - low
+            return np.asarray(high - low)
         shifted = np.minimum(np.arange(n) + step, n - 1)
         top, bottom = np.maximum(top, top[shifted]), np.minimum(bottom, bottom[shifted])
         step *= 2
