@@ -53,9 +53,12 @@ bool Reservation::commit(std::size_t bytes) noexcept {
   return true;
 }
 
-bool RunStore::continues_open(Ns t, double value, std::uint32_t flags) const noexcept {
-  return !gap_pending_ && t - open_.read_last <= gap_ns_ && (flags & kOfTheStart) == 0 &&
-         same(value, open_.value) && flags == (open_.flags & ~kOfTheStart);
+// A reading is there when its read ends: a read that hangs is a silence too.
+bool RunStore::silent(Ns read) const noexcept { return read - open_.read_last > gap_ns_; }
+
+bool RunStore::continues_open(Ns read, double value, std::uint32_t flags) const noexcept {
+  return !gap_pending_ && !silent(read) && (flags & kOfTheStart) == 0 && same(value, open_.value) &&
+         flags == (open_.flags & ~kOfTheStart);
 }
 
 bool RunStore::lose() noexcept {
@@ -69,7 +72,7 @@ bool RunStore::append(Ns t, Ns read, double value, std::uint16_t flags,
   const bool seen = has_open_ || sealed_;
   if (seen && t < open_.t_last) return lose();
   const std::uint32_t bits = run_flags(flags, status);
-  const bool equal = seen && continues_open(t, value, bits);
+  const bool equal = seen && continues_open(read, value, bits);
   if (equal && has_open_) {
     open_.t_last = t;
     open_.read_last = read;
@@ -84,11 +87,11 @@ bool RunStore::append(Ns t, Ns read, double value, std::uint16_t flags,
 // The row is reserved when the run starts, so that writing it when it ends cannot fail.
 bool RunStore::start_run(Ns t, Ns read, double value, std::uint32_t flags, bool equal) noexcept {
   const bool seen = has_open_ || sealed_;
-  const bool silent = seen && t - open_.read_last > gap_ns_;
+  const bool gap = gap_pending_ || (seen && silent(read));
   seal();
   if (!reserve_row(size_.load(std::memory_order_relaxed))) return false;
   if (equal) flags |= kContinues;
-  if (silent || gap_pending_) flags |= kGapBefore;
+  if (gap) flags |= kGapBefore;
   open_ = {t, read, t, read, value, 1, flags};
   has_open_ = true;
   sealed_ = gap_pending_ = false;

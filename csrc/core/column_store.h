@@ -66,8 +66,8 @@ inline constexpr std::uint32_t run_flags(std::uint16_t flags, std::int32_t statu
 
 class RunStore {
  public:
-  // `gap_ns`: a longer silence between two reads of the channel is a gap: it ends the run, and
-  // the next one is flagged kGapBefore. `rows`: address space for so many runs.
+  // `gap_ns`: a longer silence from the end of one read to the end of the next is a gap: it ends
+  // the run, and the next one is flagged kGapBefore. `rows`: address space for so many runs.
   explicit RunStore(Ns gap_ns, std::size_t rows = Column<Ns>::kRows)
       : gap_ns_(gap_ns),
         t_first_(rows),
@@ -98,7 +98,8 @@ class RunStore {
   const std::uint32_t* flags() const noexcept { return flags_.data(); }
 
  private:
-  bool continues_open(Ns t, double value, std::uint32_t flags) const noexcept;
+  bool silent(Ns read) const noexcept;
+  bool continues_open(Ns read, double value, std::uint32_t flags) const noexcept;
   bool start_run(Ns t, Ns read, double value, std::uint32_t flags, bool equal) noexcept;
   bool reserve_row(std::size_t row) noexcept;
   bool lose() noexcept;

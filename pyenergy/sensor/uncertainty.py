@@ -108,7 +108,9 @@ class PowerModel:
         self.curve = _core.EnergyCurve(*_extended(_knots(first, last, value), start_ns, end_ns))
         gap = _gap_before(runs, usable)
         known = np.asarray(runs.read_first_ns[usable])
-        self.gap_starts_ns, self.gap_ends_ns = _gaps(known, last, gap, start_ns, end_ns)
+        self.gap_starts_ns, self.gap_ends_ns = _gaps(
+            known, np.maximum(last, known), gap, start_ns, end_ns
+        )
         self._gap_curve = self._build_gap_curve()
         self._inside_curve = self._build_inside_curve(first, last, value, gap)
         self._unseen_curve = self._build_unseen_curve(first, last, value)
