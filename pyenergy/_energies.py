@@ -36,7 +36,7 @@ class DeviceEnergies:
         self.device = device
         self.model, self.method, channel = _model(device, bounds_ns)
         self.scope = device.channels[channel].scope
-        self._notes = _standing_notes(device, channel)
+        self._notes = _standing_notes(device, channel, bounds_ns)
         self._channel = channel
 
     def terms(
@@ -112,8 +112,10 @@ def _why_nothing(device: DeviceData) -> str:
     return f"every power reading failed (status {', '.join(map(str, status))})"
 
 
-def _standing_notes(device: DeviceData, channel: str) -> list[str]:
+def _standing_notes(device: DeviceData, channel: str, bounds_ns: tuple[int, int]) -> list[str]:
     """What holds for every window of this device."""
+    runs = device.runs[channel]
+    inside = (runs.read_last_ns >= bounds_ns[0]) & (runs.t_first_ns <= bounds_ns[1])
     device_id = device.meta.id
     notes = [f"{device_id}: {note}" for note in device.meta.notes]
     if device.channels[channel].note:
@@ -121,11 +123,10 @@ def _standing_notes(device: DeviceData, channel: str) -> list[str]:
     dropped = device.stats.get("dropped", 0) + device.stats.get("lost", 0)
     if dropped:
         notes.append(f"{device_id}: {dropped} samples were dropped; their gaps are accounted for")
-    bad = device.runs[channel].flags
-    missing = int(device.runs[channel].count[(bad & _core.FLAG_MISSING) != 0].sum())
+    missing = int(runs.count[inside & ((runs.flags & _core.FLAG_MISSING) != 0)].sum())
     if missing:
         notes.append(f"{device_id}: {missing} reads failed")
-    invalid = int(device.runs[channel].count[(bad & _core.FLAG_INVALID) != 0].sum())
+    invalid = int(runs.count[inside & ((runs.flags & _core.FLAG_INVALID) != 0)].sum())
     if invalid:
         notes.append(f"{device_id}: {invalid} readings were impossible and not used")
     counter = device.runs.get("energy")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import OptionError
+from .units import si_prefix
 
 if TYPE_CHECKING:
     from uncertainties import UFloat
@@ -16,19 +17,32 @@ __all__ = ["Energy", "format_with_uncertainty"]
 
 
 def format_with_uncertainty(value: float, u: float, unit: str) -> str:
-    """``value ± u unit``, rounded by the PDG rule.
+    """``value ± u unit``, rounded by the PDG rule, with an SI prefix for large and small ones.
 
     The Particle Data Group's rule (Review of Particle Physics, Introduction 5.3) keeps one or two
     digits of the uncertainty and rounds the value to the same place.
+
+    >>> format_with_uncertainty(1234.5, 67.8, "J")
+    '1230 ± 70 J'
+    >>> format_with_uncertainty(0.0712, 0.0035, "J")
+    '71.2 ± 3.5 mJ'
     """
     if not (math.isfinite(value) and math.isfinite(u)):
         return f"{value:.4g} ± {u:.2g} {unit}"
     if u == 0.0:
         return f"{value:.6g} ± 0 {unit}"
-    from uncertainties import ufloat
+    from uncertainties.formatting import PDG_precision
 
-    text = f"{ufloat(value, u):P}"
-    return f"{text.replace('±', ' ± ')} {unit}"
+    factor, prefix = si_prefix(max(abs(value), u))
+    digits, rounded = PDG_precision(u / factor)
+    place = digits - 1 - math.floor(math.log10(rounded))
+    shown = [_rounded(x / factor, place) for x in (value, u)]
+    return f"{shown[0]} ± {shown[1]} {prefix}{unit}"
+
+
+def _rounded(value: float, place: int) -> str:
+    """``value`` rounded to ``place`` decimals (negative: tens, hundreds), never as ``-0``."""
+    return f"{round(value, place) + 0.0:.{max(place, 0)}f}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,18 @@ class Energy:
 
         k = NormalDist().inv_cdf(0.5 + level / 2)
         return self.joules - k * self.u, self.joules + k * self.u
+
+    def format_interval(self, level: float = 0.95) -> str:
+        """The interval as text, rounded to the place of the uncertainty's PDG digits."""
+        from uncertainties.formatting import PDG_precision
+
+        low, high = self.interval(level)
+        if self.u == 0.0 or not math.isfinite(self.u):
+            return f"{low:.6g} … {high:.6g} J"
+        factor, prefix = si_prefix(max(abs(self.joules), self.u))
+        digits, rounded = PDG_precision(self.u / factor)
+        place = digits - 1 - math.floor(math.log10(rounded))
+        return f"{_rounded(low / factor, place)} … {_rounded(high / factor, place)} {prefix}J"
 
     @property
     def ufloat(self) -> UFloat:

@@ -26,7 +26,7 @@ _LINGER_NS = NS_PER_S
 _NEVER_NS = 1 << 62
 
 
-@dataclass(frozen=True)
+@dataclass
 class SharedStream:
     """A device's stream and what is known of its channels."""
 
@@ -36,6 +36,8 @@ class SharedStream:
     priors: dict[str, SensorPrior]
     period_ns: int
     edge: bool
+    # The recording that is known to hold a usable reading: who joins it need not wait for one.
+    ready: _core.Recording | None = None
 
     def serves(self, sampling: Sampling) -> bool:
         """Whether this stream polls at least as finely as ``sampling`` asks for."""

@@ -44,6 +44,18 @@ class _Tap:
         self.shared.stream.drain()
         return self.recording.last_t_ns(self.covering)
 
+    def has_read(self) -> bool:
+        """Whether a usable reading has arrived."""
+        if self.shared.ready is self.recording:
+            return True
+        if self.last_t_ns() == 0:
+            return False
+        self.recording.seal()
+        if not Runs.of(self.recording.runs(self.covering)).usable.any():
+            return False
+        self.shared.ready = self.recording
+        return True
+
     def data(self, start_ns: int, end_ns: int) -> DeviceData:
         self.shared.stream.drain()
         self.recording.seal()
@@ -165,11 +177,11 @@ class Session:
     def _await_first_samples(self) -> None:
         deadline = _core.now_ns() + _FIRST_SAMPLE_TIMEOUT_NS
         for tap in self._taps:
-            while tap.recording.last_t_ns(tap.covering) == 0 and tap.last_t_ns() == 0:
+            while not tap.has_read():
                 if _core.now_ns() > deadline:
                     self.notes.append(f"{tap.device.id}: no reading yet when the trace began")
                     break
-                time.sleep(0.0002)
+                time.sleep(0.0005)
 
     def _covered(self) -> bool:
         return all(

@@ -57,7 +57,7 @@ def _generate(
         raise typer.Exit(1) from None
     from ..integrations.transformers import generate
 
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     with console.status("loading the model"):
         lm = load_causal_lm(path)
         ids = lm.encode(prompt)
@@ -65,7 +65,7 @@ def _generate(
         new = min(tokens, longest - ids.shape[1])
         batch = -(-tokens // new)  # requests enough for the tokens asked for
         ids = ids.repeat(batch, 1)
-        lm.model.generate(ids[:1], max_new_tokens=2)  # warm up
+        lm.model.generate(ids, max_new_tokens=2, attention_mask=ids.new_ones(ids.shape))  # warm up
     console.print(f"[bold]{lm.description}[/], {batch} request(s), up to {new} tokens each")
     with console.status("generating"):
         result = generate(

@@ -44,10 +44,10 @@ def power_plot(trace: Trace, path: str | os.PathLike[str]) -> Path:
             _draw_series(axes, trace, name, start)
     _draw_marks(axes, trace, start)
     axes.set(xlim=(0, (end - start) / NS_PER_S), xlabel="time (s)", ylabel="power reading (W)")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.25 * axes.dataLim.y1)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(_title(trace), loc="left", fontsize=10)
-    axes.legend(loc="upper right", frameon=False, fontsize=8)
+    axes.legend(loc="lower left", frameon=False, fontsize=8)
     target = Path(path)
     figure.savefig(target, dpi=150)
     return target
@@ -71,8 +71,9 @@ def _draw_marks(axes: Any, trace: Trace, start: int) -> None:
         colour = f"C{(names.index(mark.name) + 1) % 10}"
         a, b = (mark.start_ns - start) / NS_PER_S, (mark.end_ns - start) / NS_PER_S
         axes.axvspan(a, b, color=colour, alpha=0.12, lw=0)
-        axes.text(a, 1.0, f" {mark.name}", transform=axes.get_xaxis_transform(), va="top",
-                  fontsize=8, color=colour)  # fmt: skip
+        if b - a > 0.012 * len(mark.name) * trace.duration_s:  # else it would cover its neighbour
+            axes.text((a + b) / 2, 0.97, mark.name, transform=axes.get_xaxis_transform(),
+                      ha="center", va="top", fontsize=8, color=colour)  # fmt: skip
 
 
 def _title(trace: Trace) -> str:

@@ -60,34 +60,27 @@ def _device_table(trace: Trace) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("device", "energy", "95 % interval", "mean", "what was read"):
-        table.add_column(name, justify="left" if name in ("device", "what was read") else "right")
+    for name in ("device", "energy", "95 % interval", "mean power"):
+        table.add_column(name, justify="left" if name == "device" else "right", no_wrap=True)
     recorded, energies = trace.recorded, trace.energies
     for device_id, device in recorded.devices.items():
         label = f"{device_id}  {_plain(device.meta.name)}"
         energy = energies.get(device_id)
         if energy is None:
-            table.add_row(label, "[bold red]not readable[/]", "", "", "")
+            table.add_row(label, "[bold red]not readable[/]", "", "")
             continue
-        low, high = energy.interval(0.95)
         table.add_row(
             label,
             str(energy),
-            f"{low:.4g} … {high:.4g} J",
+            energy.format_interval(0.95),
             engineering(energy.joules / trace.duration_s, "W"),
-            _what(energy.scope, energy.method),
         )
     if len(energies) > 1 and not trace.unreadable:
         total = trace.energy
-        low, high = total.interval(0.95)
         mean = engineering(total.joules / trace.duration_s, "W")
         table.add_section()
-        table.add_row("all", f"[bold]{total}[/]", f"{low:.4g} … {high:.4g} J", mean, "")
+        table.add_row("all", f"[bold]{total}[/]", total.format_interval(0.95), mean)
     return table
-
-
-def _what(scope: str, method: str) -> str:
-    return f"{scope}: {method.partition('(')[2].rstrip(')') or method}"
 
 
 def _span_table(trace: Trace) -> Table:
@@ -125,9 +118,12 @@ def _generation_table(generation: dict[str, object]) -> Table:
 def _notes(trace: Trace) -> list[str]:
     notes = list(trace.notes)
     notes.extend(f"not readable: {reason}" for reason in trace.unreadable.values())
-    for energy in trace.energies.values():
+    for device_id, energy in trace.energies.items():
+        notes.append(f"{device_id}: {energy.scope} scope, {energy.method}")
         notes.extend(energy.notes)
-    notes.append("± is one standard uncertainty; the card's unknown gain is included")
+    sensors = [d for d in trace.recorded.devices.values() if d.meta.source != "estimate"]
+    gain = "; the sensor's unknown gain is included" if sensors else ""
+    notes.append(f"± is one standard uncertainty{gain}")
     return list(dict.fromkeys(notes))
 
 

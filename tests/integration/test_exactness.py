@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,7 +95,7 @@ def test_properties_of_energy(steps: list[tuple[int, float]], cuts: list[float],
         cumulative, _ = trace.windows(np.full_like(edges, start), edges)
         assert np.all(np.diff(cumulative) >= 0)
         # More samples of the same power change nothing but the bracket of each step.
-        slack = sum(abs(b[1] - a[1]) for a, b in zip(steps, steps[1:], strict=False)) * POLL_S
+        slack = sum(abs(b[1] - a[1]) for a, b in itertools.pairwise(steps)) * POLL_S
         assert fine.energy.joules == pytest.approx(whole, abs=slack + 1e-9)
         # Sorted or shuffled, the same windows have the same energies.
         order = np.random.default_rng(abs(seed)).permutation(len(edges) - 1)

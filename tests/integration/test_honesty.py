@@ -16,8 +16,10 @@ from simulate import START_NS, random_windows, sampled
 from pyenergy.testing import simulated
 from pyenergy.units import NS_PER_S
 
+Script = Callable[[np.random.Generator, float], list[tuple[int, float]]]
 
-def steps_every(mean_s: float, burst_s: float = 0.0) -> Callable[[np.random.Generator, float], list]:
+
+def steps_every(mean_s: float, burst_s: float = 0.0) -> Script:
     """Power levels that last exponentially long, perhaps each begun by a short burst."""
 
     def script(rng: np.random.Generator, idle_w: float) -> list[tuple[int, float]]:
