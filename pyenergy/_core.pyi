@@ -12,6 +12,9 @@ import numpy
 import numpy.typing
 
 __all__: list[str] = [
+    "Channel",
+    "DeviceInfo",
+    "EnergyCurve",
     "FLAG_CONTINUES",
     "FLAG_ESTIMATE",
     "FLAG_GAP_BEFORE",
@@ -19,9 +22,6 @@ __all__: list[str] = [
     "FLAG_MISSING",
     "FLAG_RESET",
     "FLAG_WRAPPED",
-    "Channel",
-    "DeviceInfo",
-    "EnergyCurve",
     "ManualClock",
     "Recording",
     "SimCard",
@@ -114,7 +114,7 @@ class DeviceInfo:
     """
     A device that a source has found; read-only.
     """
-    def __init__(self, **kwargs) -> None: ...
+    def __init__(self, **kwargs: typing.Any) -> None: ...
     def __repr__(self) -> str: ...
     @property
     def architecture(self) -> str: ...
@@ -123,7 +123,7 @@ class DeviceInfo:
     @property
     def driver(self) -> str: ...
     @property
-    def facts(self) -> dict: ...
+    def facts(self) -> dict[str, str]: ...
     @property
     def index(self) -> int:
         """
@@ -203,7 +203,7 @@ class Recording:
         """
         t_ns of the latest sample collected; 0 before the first.
         """
-    def runs(self, channel: typing.SupportsInt | typing.SupportsIndex) -> dict:
+    def runs(self, channel: typing.SupportsInt | typing.SupportsIndex) -> dict[str, numpy.ndarray]:
         """
         Columns of the channel's runs: t_first_ns, read_first_ns, t_last_ns, read_last_ns
         (int64), value (float64, SI), count, flags (uint32). Read-only zero-copy views that
@@ -236,7 +236,7 @@ class Stream:
         gap_ns: typing.SupportsInt | typing.SupportsIndex = 0,
         ring_capacity: typing.SupportsInt | typing.SupportsIndex = 0,
         seeds_ns: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
-        clock: ManualClock = None,
+        clock: ManualClock | None = None,
     ) -> None:
         """
         Open the device. ValueError for options that cannot be, RuntimeError when the device
@@ -262,7 +262,7 @@ class Stream:
         """
         Poll `steps` times in this thread; ValueError unless the clock is manual.
         """
-    def stats(self) -> dict:
+    def stats(self) -> dict[str, typing.Any]:
         """
         Counts (polls, samples, dropped, missed_deadlines, failed_reads, relocks, lost), the
         phase lock, and for fast_latency, slow_latency and lateness count, p50_ns, p99_ns,
@@ -321,7 +321,9 @@ class EnergyCurve:
         TypeError for other dtypes, ValueError otherwise.
         """
     def __len__(self) -> int: ...
-    def knots(self) -> tuple:
+    def knots(
+        self,
+    ) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float64]]:
         """
         (t_ns, y), copies.
         """
@@ -399,11 +401,11 @@ class SimCard:
         modulus_mj: typing.SupportsFloat | typing.SupportsIndex | None = None,
     ) -> None: ...
     def counter_mj(self, t_ns: typing.SupportsInt | typing.SupportsIndex) -> float: ...
-    def field(self, average: bool) -> dict: ...
+    def field(self, average: bool) -> dict[str, typing.Any]: ...
     def inject(
         self,
         fault: str,
-        target: typing.SupportsInt | typing.SupportsIndex | str | None = None,
+        target: None | typing.SupportsInt | typing.SupportsIndex | str = None,
         *,
         every: typing.SupportsInt | typing.SupportsIndex | None = None,
         once: bool = False,
@@ -424,7 +426,7 @@ class SimCard:
     ) -> None: ...
     def reading_w(
         self, t_ns: typing.SupportsInt | typing.SupportsIndex, average: bool = False
-    ) -> tuple:
+    ) -> tuple[float, int]:
         """
         The reading that stands at a time and when it was published, without faults.
         """
@@ -477,7 +479,7 @@ class SimCard:
         self, t_ns: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]
     ) -> numpy.typing.NDArray[numpy.float64]: ...
     @property
-    def info(self) -> dict: ...
+    def info(self) -> dict[str, typing.Any]: ...
 
 class SimWorld:
     """
@@ -518,7 +520,7 @@ def open_channels(info: DeviceInfo) -> list[Channel]:
 def register_replay(
     key: str,
     info: DeviceInfo,
-    channels: list,
+    channels: list[typing.Any],
     t_ns: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
     read_ns: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
     value: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],

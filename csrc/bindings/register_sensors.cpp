@@ -204,7 +204,7 @@ void register_sensors(py::module_& m) {
       "register_replay", &register_replay_arrays, py::arg("key"), py::arg("info"),
       py::arg("channels"), py::arg("t_ns"), py::arg("read_ns"), py::arg("value"),
       py::arg("channel"), py::arg("flags"),
-      "Make a recording known to the source \"replay\". `channels`: Channel objects or dicts of "
+      "Make a recording known to the source \"replay\". `channels`: Channel objects or dicts of\n"
       "their fields. One element of the arrays per sample: time, SI value, index of its channel.");
   m.def("replay_offset_ns", &replay_offset_ns, py::arg("key"),
         "What its latest opening added to the recorded times; None before the first.");
