@@ -17,7 +17,7 @@ import os
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -31,6 +31,7 @@ __all__ = ["FORMAT", "VERSION", "load", "save"]
 
 FORMAT = "pyenergy-recording"
 VERSION = 1
+_DTYPES = {"value": np.float64, "count": np.uint32, "flags": np.uint32}  # all others: int64
 
 
 def save(recorded: Recorded, path: str | os.PathLike[str]) -> Path:
@@ -71,19 +72,26 @@ def load(path: str | os.PathLike[str]) -> Recorded:
     """
     target = Path(path)
     try:
-        with np.load(target, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile) or "meta" not in archive:
-                raise RecordingError(f"{target} is not a pyenergy recording")
-            meta = json.loads(bytes(archive["meta"]))
-            return _recorded(meta, archive, target)
+        with target.open("rb") as handle:
+            return _read(handle, target)
+    except RecordingError:
+        raise
     except FileNotFoundError as error:
         raise RecordingError(f"no such recording: {target}") from error
     except zipfile.BadZipFile as error:
         raise RecordingError(f"{target} is truncated or damaged: {error}") from error
-    except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
+    except Exception as error:  # whatever damaged bytes make zipfile, NumPy and json raise
         raise RecordingError(
             f"{target} is truncated or not a pyenergy recording: {error}"
         ) from error
+
+
+def _read(handle: BinaryIO, path: Path) -> Recorded:
+    archive = np.load(handle, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile) or "meta" not in archive:
+        raise RecordingError(f"{path} is not a pyenergy recording")
+    with archive:
+        return _recorded(json.loads(bytes(archive["meta"])), archive, path)
 
 
 def _meta(recorded: Recorded) -> dict[str, Any]:
@@ -137,19 +145,23 @@ def _device(device_id: str, entry: dict[str, Any], archive: Any) -> DeviceData:
     return DeviceData(
         meta=DeviceMeta(**identity),
         channels=channels,
-        runs={
-            name: Runs.of({n: _column(archive, f"{device_id}/{name}/{n}") for n in Runs.names()})
-            for name in channels
-        },
+        runs={name: _runs(archive, f"{device_id}/{name}") for name in channels},
         stats=entry["stats"],
         gap_ns=entry["gap_ns"],
     )
 
 
-def _column(archive: Any, name: str) -> Any:
-    column = archive[name]
-    column.setflags(write=False)
-    return column
+def _runs(archive: Any, channel: str) -> Runs:
+    columns = {}
+    for name in Runs.names():
+        column = archive[f"{channel}/{name}"]
+        if column.dtype != _DTYPES.get(name, np.int64) or column.ndim != 1:
+            raise RecordingError(f"{channel}/{name} is not a column of a recording")
+        column.setflags(write=False)
+        columns[name] = column
+    if len({len(column) for column in columns.values()}) != 1:
+        raise RecordingError(f"the columns of {channel} differ in length")
+    return Runs.of(columns)
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
