@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kMaxBuckets = std::size_t{1} << 24;
 constexpr std::size_t kWindowsPerThread = 50'000;  // fewer do not pay for a thread's start
-constexpr std::size_t kLinear = 8;                 // steps before a search turns to bisection
+constexpr std::size_t kLinear = 4;                 // steps of a walk before the index is asked
 constexpr std::size_t kAhead = 16;                 // windows whose memory is fetched in advance
 
 // Exact before it is rounded: the difference is an integer.
@@ -100,7 +100,7 @@ std::size_t EnergyCurve::bucket_of(Ns t) const noexcept {
 }
 
 std::size_t EnergyCurve::find(Ns t) const noexcept {
-  if (t <= start()) return advance(0, t);
+  if (t < start()) return 0;
   if (t >= end()) return knots_.size() - 1;
   const std::size_t bucket = bucket_of(t);
   const std::size_t first = bucket_[bucket];
@@ -108,16 +108,10 @@ std::size_t EnergyCurve::find(Ns t) const noexcept {
 }
 
 std::size_t EnergyCurve::advance(std::size_t from, Ns t) const noexcept {
-  const std::size_t n = knots_.size();
   for (std::size_t step = 0; step < kLinear; ++step, ++from) {
-    if (from + 1 == n || knots_[from + 1].t > t) return from;
+    if (from + 1 == knots_.size() || knots_[from + 1].t > t) return from;
   }
-  std::size_t stride = kLinear;
-  while (from + stride < n && knots_[from + stride].t <= t) {
-    from += stride;
-    stride *= 2;
-  }
-  return bisect(knots_.data(), from, std::min(from + stride, n), t);
+  return find(t);
 }
 
 // Integral of one segment, extended beyond its ends if need be.
@@ -141,10 +135,12 @@ double EnergyCurve::window(std::size_t i, std::size_t j, Ns from, Ns to) const n
 
 void EnergyCurve::walk(std::span<const Ns> starts, std::span<const Ns> ends,
                        std::span<double> out) const {
-  std::size_t i = find(starts.front());
+  std::size_t i = find(starts.front()), j = i;
   for (std::size_t w = 0; w < starts.size(); ++w) {
     i = advance(i, starts[w]);
-    out[w] = window(i, advance(i, ends[w]), starts[w], ends[w]);
+    // Ends mostly grow with the starts: the previous one is the best place to begin.
+    j = advance(j > i && knots_[j].t <= ends[w] ? j : i, ends[w]);
+    out[w] = window(i, j, starts[w], ends[w]);
   }
 }
 
