@@ -152,7 +152,15 @@ std::shared_ptr<Stream> Stream::create(std::unique_ptr<Sensor> sensor, std::shar
 
 Stream::Stream(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
-Stream::~Stream() { stop(); }
+Stream::~Stream() {
+  if (abandoned_) return;
+  bool detached = false;
+  {
+    const std::lock_guard lock(state_->control);
+    detached = state_->running && !state_->thread.joinable();
+  }
+  if (!detached) stop();  // a thread that an earlier stop() left hanging is not waited for again
+}
 
 void Stream::acquire() {
   if (abandoned_) {
