@@ -119,7 +119,9 @@ def _notes(trace: Trace) -> list[str]:
     notes = list(trace.notes)
     notes.extend(f"not readable: {reason}" for reason in trace.unreadable.values())
     for device_id, energy in trace.energies.items():
-        notes.append(f"{device_id}: {energy.scope} scope, {energy.method}")
+        uuid = trace.recorded.devices[device_id].meta.uuid
+        who = f"{device_id} ({uuid})" if uuid else device_id
+        notes.append(f"{who}: {energy.scope} scope, {energy.method}")
         notes.extend(energy.notes)
     sensors = [d for d in trace.recorded.devices.values() if d.meta.source != "estimate"]
     gain = "; the sensor's unknown gain is included" if sensors else ""

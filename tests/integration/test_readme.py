@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README's code runs as it is written."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+# What a reader of the generation example has already.
+MODEL = """
+import torch, transformers
+torch.manual_seed(0)
+config = transformers.GPT2Config(n_layer=1, n_head=2, n_embd=16, vocab_size=32, n_positions=256,
+                                 eos_token_id=None, bos_token_id=None, pad_token_id=0)
+model = transformers.GPT2LMHeadModel(config).eval()
+inputs = {"input_ids": torch.tensor([[1, 2, 3]]), "attention_mask": torch.tensor([[1, 1, 1]])}
+"""
+
+
+def run(code: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_ten_lines(tmp_path: Path) -> None:
+    printed = run(BLOCKS[0], tmp_path)
+    assert "prepare" in printed
+    assert "±" in printed
+    assert (tmp_path / "run.pyenergy").is_file()
+
+
+@pytest.mark.models
+def test_generation(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    assert "±" in run(MODEL + BLOCKS[1], tmp_path)
+
+
+def test_simulated_gpu(tmp_path: Path) -> None:
+    run(BLOCKS[2], tmp_path)
+
+
+def test_every_block_is_tested() -> None:
+    assert len(BLOCKS) == 3
+
+
+def test_commands_it_names_exist() -> None:
+    makefile = (README.parent / "Makefile").read_text()
+    for target in re.findall(r"\$ make (\w+)", README.read_text()):
+        assert f"\n{target}:" in makefile
