@@ -71,6 +71,11 @@ void Collector::abandon_after_fork() { current().store(new Collector, std::memor
 
 void Collector::add(std::weak_ptr<Collectable> source) {
   const std::lock_guard lock(mutex_);
+  for (auto& other : sources_) {
+    const bool same = !other.owner_before(source) && !source.owner_before(other);
+    // Its collect() may just be saying, of an earlier life, that it is over: the new entry stays.
+    if (same) other.reset();
+  }
   sources_.push_back(std::move(source));
   if (running_) return;
   start_quiet_thread([this] { loop(); }).detach();

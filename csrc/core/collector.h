@@ -60,7 +60,8 @@ class Collector {
   static constexpr Ns kPeriod = 50 * kMs;
   // Never destroyed: its thread may outlive every static object.
   static Collector& instance();
-  // Until collect() says that nothing more will come, or `source` is gone.
+  // Until collect() says that nothing more will come, or `source` is gone. It is collected once a
+  // round however often it is added.
   void add(std::weak_ptr<Collectable> source);
   // After fork() in the child: the thread is gone; forget everything without touching it.
   static void abandon_after_fork();

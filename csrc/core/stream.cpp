@@ -198,13 +198,14 @@ bool Stream::stop(Ns timeout) {
   {
     std::unique_lock lock(state.control);
     state.stop.store(true, std::memory_order_release);
-    const bool over = state.ended.wait_for(lock, std::chrono::nanoseconds(timeout),
-                                           [&] { return !state.running.load(); });
-    if (!over) {
+    // Someone may start the next thread before this one wakes up: that one is not to be awaited.
+    const std::shared_ptr<Life> mine = state.life;
+    const auto over = [&] { return !state.running.load() || state.life != mine; };
+    if (!state.ended.wait_for(lock, std::chrono::nanoseconds(timeout), over)) {
       if (state.thread.joinable()) state.thread.detach();
       return false;
     }
-    if (state.thread.joinable()) state.thread.join();
+    if (state.life == mine && state.thread.joinable()) state.thread.join();
   }
   drain();
   return true;
