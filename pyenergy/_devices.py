@@ -18,7 +18,7 @@ from .sensor.catalog import POWER_CHANNELS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Device", "DevicesLike", "devices", "resolve"]
+__all__ = ["Device", "DevicesLike", "channels_of", "devices", "resolve"]
 
 DevicesLike = Union[str, int, "Iterable[str | int]"]
 
@@ -201,8 +201,25 @@ def _auto() -> list[Device]:
     raise DeviceError(f"nothing can be read on this machine ({reasons}); see 'pyenergy doctor'")
 
 
+def channels_of(device: Device) -> list[_core.Channel]:
+    """What can be read of a device.
+
+    Raises
+    ------
+    DeviceError
+        When it cannot be opened, with the reason.
+    """
+    try:
+        return _core.open_channels(device.info)
+    except RuntimeError as error:
+        raise DeviceError(f"{device} cannot be opened: {error}") from error
+
+
 def _has_power(device: Device) -> bool:
-    return any(c.name in POWER_CHANNELS for c in _core.open_channels(device.info))
+    try:
+        return any(c.name in POWER_CHANNELS for c in channels_of(device))
+    except DeviceError:
+        return False
 
 
 def _pick(candidates: list[Device], argument: str, name: str) -> list[Device]:

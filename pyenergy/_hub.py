@@ -96,7 +96,7 @@ def _same_options(shared: SharedStream, sampling: Sampling) -> bool:
 
 
 def _create(device: Device, sampling: Sampling) -> SharedStream:
-    found = _core.open_channels(device.info)
+    found = _devices.channels_of(device)
     channels = {c.name: ChannelMeta.of(c) for c in found}
     priors = {
         c.name: prior_for(device.meta.architecture, c.source, c.update_ns, c.window_ns, c.delay_ns)

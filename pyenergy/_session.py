@@ -90,19 +90,20 @@ class Session:
         self._taps: list[_Tap] = []
         self._generation = _hub.generation()
         self._final: Recorded | None = None
+        self._final_lock = threading.Lock()
 
     def open(self) -> None:
         """Start or join the samplers; returns when each has read once, or had half a second."""
         try:
             for device in self.devices:
                 self._taps.append(_Tap(device, self._sampling))
+            self._await_first_samples()
+            if self.sync:
+                _sync.synchronize(self.devices)
         except BaseException:
             for tap in self._taps:
                 tap.shared.release()
             raise
-        self._await_first_samples()
-        if self.sync:
-            _sync.synchronize(self.devices)
         self._anchors.append(ClockAnchor.take())
         self.start_ns = _core.now_ns()
 
@@ -152,12 +153,15 @@ class Session:
             )
         if self.start_ns == 0:
             raise StateError("not started")
-        covered = not self.is_open and (self._await_cover() if wait else self._covered())
-        recorded = self._snapshot()
-        if covered:
-            self._final = recorded
-            self._taps.clear()
-        return recorded
+        with self._final_lock:  # whoever comes second must not find the taps gone
+            if self._final is not None:
+                return self._final
+            covered = not self.is_open and (self._await_cover() if wait else self._covered())
+            recorded = self._snapshot()
+            if covered:
+                self._final = recorded
+                self._taps.clear()
+            return recorded
 
     def _snapshot(self) -> Recorded:
         from .recording import provenance

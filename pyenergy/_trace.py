@@ -281,16 +281,19 @@ class Trace:
     def _models(self) -> tuple[Recorded, dict[str, DeviceEnergies]]:
         if self._computed is not None:
             return self._computed
+        # Asked first: what is read from a trace that closes meanwhile is not its last word.
+        is_open = not isinstance(self._source, Recorded) and self._source.is_open
         recorded = self._recorded()
         if recorded.bounds_ns[1] <= recorded.bounds_ns[0]:
             raise WindowError("the trace has no duration")
-        models, self._unreadable = {}, {}
+        models: dict[str, DeviceEnergies] = {}
+        unreadable: dict[str, str] = {}
         for name, device in recorded.devices.items():
             try:
                 models[name] = DeviceEnergies(device, recorded.bounds_ns)
             except NoReadingsError as error:
-                self._unreadable[name] = str(error)
-        is_open = not isinstance(self._source, Recorded) and self._source.is_open
+                unreadable[name] = str(error)
+        self._unreadable = unreadable  # as a whole: another thread may be asking
         if not is_open:
             self._computed = recorded, models
         return recorded, models

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Iterator
 
 import pytest
 
 import pyenergy
-from pyenergy import now_ns, testing
+from pyenergy import _hub, _session, now_ns, testing
 from pyenergy.testing import SimulatedWorld
 
 CHILD = """
@@ -75,8 +76,6 @@ def test_work_that_fails_at_the_closing_edge_still_closes_the_trace(
     world: SimulatedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CUDA reports the errors of queued work when it is waited for."""
-    from pyenergy import _session
-
     world[0].set_power(300.0, at_ns=0)
     calls = []
 
@@ -93,3 +92,20 @@ def test_work_that_fails_at_the_closing_edge_still_closes_the_trace(
     assert end <= now_ns()
     assert t.bounds_ns[1] == end  # closed: the end stands
     assert t.energy.joules == pytest.approx(300.0 * t.duration_s, rel=1e-6)
+
+
+def test_work_that_fails_at_the_opening_edge_lets_the_sampler_go(
+    world: SimulatedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def synchronize(devices: object) -> None:
+        raise RuntimeError("CUDA error")
+
+    monkeypatch.setattr(_hub, "_LINGER_NS", -(1 << 40))  # what nobody holds ends at once
+    monkeypatch.setattr(_session._sync, "synchronize", synchronize)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        pyenergy.Monitor(devices="sim:ideal").start()
+    (shared,) = (s for s in _hub._streams.values() if s.device.info.argument == world.path)
+    deadline = time.monotonic() + 5
+    while shared.stream.running and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert not shared.stream.running

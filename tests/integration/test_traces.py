@@ -12,7 +12,7 @@ import pytest
 
 import pyenergy
 from pyenergy.errors import StateError, WindowError
-from pyenergy.testing import SimulatedWorld
+from pyenergy.testing import SimulatedWorld, simulated
 from pyenergy.units import NS_PER_S
 
 SIM = "sim:ideal"
@@ -205,6 +205,24 @@ def test_many_threads_trace_at_once() -> None:
     assert len(traces) == 24
     for t in traces:
         assert_right(t)
+
+
+def test_many_threads_ask_one_trace_at_once() -> None:
+    """The first answer of a closed trace is taken from the samplers, the others from it."""
+    with simulated("h100", "h100") as world:
+        for card in world:
+            card.set_power(300.0, at_ns=0)
+        with pyenergy.trace(devices="sim") as t:
+            time.sleep(SHORT_S)
+        answers: list[pyenergy.Energy] = []
+        threads = [threading.Thread(target=lambda: answers.append(t.energy)) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(answers) == 16
+    assert len(set(answers)) == 1
+    assert answers[0].joules == pytest.approx(600.0 * t.duration_s, rel=1e-2)
 
 
 # Functions and coroutines.

@@ -152,3 +152,14 @@ def test_a_device_that_cannot_be_opened_releases_the_others(
         while shared[0].stream.running and time.monotonic() < deadline:
             time.sleep(0.005)
         assert not shared[0].stream.running
+
+
+def test_a_device_that_has_gone_is_a_device_error(tmp_path: Path) -> None:
+    with simulated("v100", path=tmp_path / "world"):
+        pyenergy.devices()
+        with pyenergy.trace(devices="sim:v100"):
+            pass
+        _hub._streams.clear()
+        (tmp_path / "world").unlink()
+        with pytest.raises(DeviceError, match="cannot be opened"):
+            pyenergy.Monitor(devices="sim:v100").start()
