@@ -85,4 +85,24 @@ TEST_CASE("collector: drains until the source has ended, then lets go of it") {
   CHECK(source->rounds == 3);
 }
 
+TEST_CASE("collector: a source that is added again and again is still drained once a round") {
+  struct Source final : Collectable {
+    std::atomic<int> rounds{0}, hasty{0};
+    Ns before = 0;  // of the collector's thread
+    bool collect() override {
+      const Ns now = monotonic_ns();
+      hasty += before != 0 && now - before < Collector::kPeriod;
+      before = now;
+      return ++rounds < 4;
+    }
+  };
+  auto source = std::make_shared<Source>();
+  for (int i = 0; i < 50; ++i) Collector::instance().add(source);
+  const Ns deadline = monotonic_ns() + 5 * kSecond;
+  SystemClock clock;
+  while (source->rounds < 4 && monotonic_ns() < deadline) clock.sleep_until(monotonic_ns() + kMs);
+  CHECK(source->rounds == 4);
+  CHECK(source->hasty == 0);
+}
+
 TEST_SUITE_END();
