@@ -235,7 +235,15 @@ void Stream::run_inline(std::size_t steps) {
 
 void Stream::abandon_after_fork() noexcept {
   if (abandoned_.exchange(true)) return;
-  new std::shared_ptr<State>(state_);  // leaked: neither locks nor sensor may be destroyed here
+  // Kept for ever: neither locks nor sensor may be destroyed here.
+  struct Kept {
+    std::shared_ptr<State> state;
+    Kept* next;
+  };
+  static std::atomic<Kept*> all{nullptr};
+  auto* const kept = new Kept{state_, all.load()};
+  while (!all.compare_exchange_weak(kept->next, kept)) {
+  }
 }
 
 const Sensor& Stream::sensor() const noexcept { return *state_->sensor; }
