@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import ContextDecorator
 from contextvars import ContextVar
@@ -34,6 +35,16 @@ def unregister(session: Session) -> None:
     global _open
     with _lock:
         _open = tuple(s for s in _open if s is not session)
+
+
+def _after_fork_in_child() -> None:
+    """The open sessions are the parent's, and another thread may have held the lock."""
+    global _lock, _open
+    _lock = threading.Lock()
+    _open = ()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class mark(ContextDecorator):

@@ -7,6 +7,8 @@
 #include <pybind11/stl.h>
 #include <pybind11/typing.h>
 
+#include <unistd.h>
+
 #include <cstdint>
 
 namespace py = pybind11;
@@ -17,6 +19,27 @@ namespace pyenergy {
 using TimeArray = py::array_t<std::int64_t, py::array::c_style>;   // ns of CLOCK_MONOTONIC
 using ValueArray = py::array_t<double, py::array::c_style>;        // SI
 using FlagArray = py::array_t<std::uint32_t, py::array::c_style>;  // SampleFlag bits, status above
+
+// Lets go of the GIL while it lives. When the interpreter ends meanwhile, Python before 3.14 ends a
+// daemon thread that takes the GIL back by unwinding it: py::gil_scoped_release would abort the
+// process, and unwinding further would drop references without the GIL. The thread hangs instead,
+// as it does from 3.14 on.
+class Unlocked {
+ public:
+  Unlocked() : state_(PyEval_SaveThread()) {}
+  ~Unlocked() {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {
+      for (;;) pause();
+    }
+  }
+  Unlocked(const Unlocked&) = delete;
+  Unlocked& operator=(const Unlocked&) = delete;
+
+ private:
+  PyThreadState* const state_;
+};
 
 void register_channel(py::module_& m);  // what a channel measures: needed by all that follow
 void register_core(py::module_& m);     // clock, stream, recording, energy curve

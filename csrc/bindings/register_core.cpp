@@ -65,7 +65,8 @@ py::typing::Dict<py::str, py::object> stats_dict(const Stream& stream) {
   return d;
 }
 
-py::typing::Dict<py::str, py::array> runs_dict(const std::shared_ptr<Recording>& recording, std::size_t channel) {
+py::typing::Dict<py::str, py::array> runs_dict(const std::shared_ptr<Recording>& recording,
+                                               std::size_t channel) {
   if (channel >= recording->channels().size()) throw py::index_error("no such channel");
   const RunStore& store = recording->store(channel);
   const std::size_t n = store.size();
@@ -96,7 +97,7 @@ ValueArray curve_windows(const EnergyCurve& curve, const py::array& starts_ns,
   ValueArray out(starts.size());
   const std::span<double> result(out.mutable_data(), static_cast<std::size_t>(out.size()));
   {
-    py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     curve.windows(span_of(starts), span_of(ends), result, thread_count(threads));
   }
   return out;
@@ -108,7 +109,7 @@ ValueArray curve_values(const EnergyCurve& curve, const py::array& times_ns) {
   ValueArray out(times.size());
   const std::span<double> result(out.mutable_data(), static_cast<std::size_t>(out.size()));
   {
-    py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     curve.values(span_of(times), result);
   }
   return out;
@@ -162,7 +163,7 @@ void register_stream(py::module_& m) {
   py::class_<Recording, std::shared_ptr<Recording>>(
       m, "Recording", "What one start of a device's sampler has seen, by channel.")
       .def_property_readonly("channels", &Recording::channels, "Channels, in index order.")
-      .def("seal", &Recording::seal, py::call_guard<py::gil_scoped_release>(),
+      .def("seal", &Recording::seal, py::call_guard<Unlocked>(),
            "End the open runs, so that `runs` shows everything collected so far.")
       .def(
           "last_t_ns",
@@ -188,7 +189,7 @@ void register_stream(py::module_& m) {
              std::shared_ptr<Clock> used;
              if (clock) used = *clock;
              if (!used) used = std::make_shared<SystemClock>();
-             py::gil_scoped_release unlocked;
+             const Unlocked unlocked;
              return Stream::create(find_source(info.source).open(info, used), used,
                                    std::move(options));
            }),
@@ -203,25 +204,25 @@ void register_stream(py::module_& m) {
           "channels", [](const Stream& s) { return s.sensor().channels(); }, "Channels, by index.")
       .def_property_readonly(
           "info", [](const Stream& s) { return s.sensor().info(); }, "The device.")
-      .def("acquire", &Stream::acquire, py::call_guard<py::gil_scoped_release>(),
+      .def("acquire", &Stream::acquire, py::call_guard<Unlocked>(),
            "Hold the stream; starts its thread when none runs.")
       .def("release", &Stream::release, py::arg("linger_ns") = 0,
            "Let go; the thread goes on for linger_ns when nobody holds it. Never waits.")
       .def(
           "stop",
           [](Stream& s, double timeout_s) {
-            py::gil_scoped_release unlocked;
+            const Unlocked unlocked;
             return s.stop(static_cast<Ns>(timeout_s * 1e9));
           },
           py::arg("timeout_s") = 5.0,
           "End the thread whoever holds it. False when it hangs in a read for longer.")
       .def_property_readonly("running", &Stream::running, "Whether the thread runs.")
-      .def("drain", &Stream::drain, py::call_guard<py::gil_scoped_release>(),
+      .def("drain", &Stream::drain, py::call_guard<Unlocked>(),
            "Move what lies in the ring to the recording.")
       .def(
           "run_inline",
           [](Stream& s, std::size_t steps) {
-            py::gil_scoped_release unlocked;
+            const Unlocked unlocked;
             s.run_inline(steps);
           },
           py::arg("steps"),

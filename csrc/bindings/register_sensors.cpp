@@ -194,7 +194,7 @@ std::vector<Channel> open_channels(const DeviceInfo& info) {
 void register_sensors(py::module_& m) {
   bind_device(m);
   bind_report(m);
-  const py::call_guard<py::gil_scoped_release> unlocked;
+  const py::call_guard<Unlocked> unlocked;
   m.def("sources", &source_names, "Names of the power sources, best first.");
   m.def("enumerate", &enumerate_source, py::arg("source"), py::arg("argument") = "", unlocked,
         "Look for a source's devices; absence is a report with a reason, never an exception.");

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import sys
 from datetime import datetime, timezone
 from typing import Any
@@ -16,11 +16,13 @@ __all__ = ["collect"]
 def collect() -> dict[str, Any]:
     """Facts about this process and machine; plain JSON values. Command-line arguments are left
     out: they may hold secrets."""
+    # Not from `platform`: it takes locks, which a forked child may find held for ever.
+    system = os.uname()
     facts: dict[str, Any] = {
         "pyenergy": _core.__version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "host": platform.node(),
+        "python": sys.version.split()[0],
+        "system": f"{system.sysname} {system.release} {system.machine}",
+        "host": system.nodename,
         "written_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     for package in ("torch", "transformers"):
