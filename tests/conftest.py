@@ -17,6 +17,10 @@ from pyenergy.testing import SimulatedWorld, simulated
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew")
+
+
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> Iterator[SimulatedWorld]:
     """One simulated card, ``ideal`` unless the test is parametrised indirectly with presets."""

@@ -42,7 +42,7 @@ def summary(trace: Trace) -> list[RenderableType]:
     generation = trace.recorded.extra.get("generation")
     if generation is not None:
         parts.append(_generation_table(generation))
-    if trace.marks:
+    if trace.marks and not trace.unreadable:  # a sum without a device would be wrong
         parts.append(_span_table(trace))
     parts.extend(f"[dim]·[/] {_plain(note)}" for note in _notes(trace))
     return parts
@@ -90,7 +90,7 @@ def _span_table(trace: Trace) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("span", "time", "energy", "mean"):
         table.add_column(name, justify="left" if name == "span" else "right")
-    spans = trace.spans() if not trace.unreadable else trace.spans().head(0)
+    spans = trace.spans()
     for row in spans.head(_MAX_SPANS).iter_rows(named=True):
         table.add_row(
             "  " * row["depth"] + _plain(row["name"]),
