@@ -108,6 +108,8 @@ def _why_nothing(device: DeviceData) -> str:
         return "it has no power sensor that can be read"
     if len(runs) == 0:
         return "no power reading arrived"
+    if bool(((runs.flags & _core.FLAG_INVALID) != 0).all()):
+        return "every power reading was impossible"
     status = sorted({int(flag) >> 16 for flag in runs.flags})
     return f"every power reading failed (status {', '.join(map(str, status))})"
 
@@ -120,6 +122,8 @@ def _standing_notes(device: DeviceData, channel: str, bounds_ns: tuple[int, int]
     notes = [f"{device_id}: {note}" for note in device.meta.notes]
     if device.channels[channel].note:
         notes.append(f"{device_id}: {device.channels[channel].note}")
+    if channel != "power" and "power" in device.channels:
+        notes.append(f"{device_id}: {_why_nothing(device)}; '{channel}' serves instead")
     dropped = device.stats.get("dropped", 0) + device.stats.get("lost", 0)
     if dropped:
         notes.append(f"{device_id}: {dropped} samples were dropped; their gaps are accounted for")

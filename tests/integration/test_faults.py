@@ -139,21 +139,26 @@ def test_a_call_that_hangs_hides_what_happens_meanwhile() -> None:
 
 
 @pytest.mark.parametrize(
-    "inject",
+    ("inject", "why"),
     [
-        lambda c: c.configure("instant", present=False),
-        lambda c: c.inject("not_supported", 186),
-        lambda c: c.inject("fails", 186, value=10),
-        lambda c: c.inject("nan", 186),
-        lambda c: c.inject("negative", 186),
+        (lambda c: c.configure("instant", present=False), None),
+        (lambda c: c.inject("not_supported", 186), "failed (status 3)"),
+        (lambda c: c.inject("fails", 186, value=10), "failed (status 10)"),
+        (lambda c: c.inject("nan", 186), "failed"),
+        (lambda c: c.inject("negative", 186), "was impossible"),
     ],
     ids=["no such channel", "not supported", "field fails", "NaN", "negative"],
 )
-def test_another_channel_serves_when_the_power_cannot_be_read(inject: Inject) -> None:
+def test_another_channel_serves_when_the_power_cannot_be_read(
+    inject: Inject, why: str | None
+) -> None:
     trace, truth = measured(inject)
     assert covers(trace.energy, truth)
     assert trace.energy.u < 0.1 * truth
     assert "sim.power.instant" not in trace.energy.method
+    if why is not None:
+        (note,) = (n for n in trace.energy.notes if "serves instead" in n)
+        assert f"every power reading {why}" in note
 
 
 def test_one_field_that_fails_leaves_the_other_channel_s_energy(undisturbed: Energy) -> None:
