@@ -188,17 +188,15 @@ def _one(name: str) -> list[Device]:
 def _auto() -> list[Device]:
     gpus = _gpus()
     readable = [gpu for gpu in gpus if _has_power(gpu)]
-    if readable:
-        left_out = tuple(
-            f"{gpu} has no readable power and is not counted" for gpu in gpus if gpu not in readable
+    found = readable or _cpus()
+    if not found:
+        reason = _core.enumerate("nvml").reason
+        raise DeviceError(
+            f"nothing can be read on this machine (nvml: {reason}); see 'pyenergy doctor'"
         )
-        first = replace(readable[0].meta, notes=(*readable[0].meta.notes, *left_out))
-        return [replace(readable[0], meta=first), *readable[1:]]
-    cpus = _cpus()
-    if cpus:
-        return cpus
-    reasons = "; ".join(f"{r.source}: {r.reason}" for r in map(_core.enumerate, ("nvml",)))
-    raise DeviceError(f"nothing can be read on this machine ({reasons}); see 'pyenergy doctor'")
+    left_out = [f"{g} has no readable power and is not counted" for g in gpus if g not in readable]
+    first = replace(found[0].meta, notes=(*found[0].meta.notes, *left_out))
+    return [replace(found[0], meta=first), *found[1:]]
 
 
 def channels_of(device: Device) -> list[_core.Channel]:
