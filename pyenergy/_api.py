@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from . import _core, _devices, _marks
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Monitor", "load", "now_ns", "trace"]
 
 now_ns = _core.now_ns
+
+_KEPT_TRACES = 100  # of a decorated function
 
 
 class _Scope:
@@ -83,7 +86,8 @@ class trace:
     >>> t.energy.u > 0
     True
 
-    As a decorator, the traces of the calls are kept in ``function.traces``, the latest last.
+    As a decorator, the traces of the latest 100 calls are kept in ``function.traces``, the newest
+    last.
     """
 
     def __init__(
@@ -126,7 +130,7 @@ class trace:
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         import inspect
 
-        traces: list[Trace] = []
+        traces: deque[Trace] = deque(maxlen=_KEPT_TRACES)
 
         if inspect.iscoroutinefunction(function):
 

@@ -278,6 +278,11 @@ class Stream:
         Channels, by index.
         """
     @property
+    def dropped(self) -> int:
+        """
+        Samples dropped by a full ring, or lost for want of memory, since the stream began.
+        """
+    @property
     def gap_ns(self) -> int:
         """
         A longer silence between reads is a gap, ns.
@@ -528,7 +533,8 @@ def register_replay(
     flags: typing.Annotated[numpy.typing.ArrayLike, numpy.uint32],
 ) -> None:
     """
-    Make a recording known to the source "replay". `channels`: Channel objects or dicts of their fields. One element of the arrays per sample: time, SI value, index of its channel.
+    Make a recording known to the source "replay". `channels`: Channel objects or dicts of
+    their fields. One element of the arrays per sample: time, SI value, index of its channel.
     """
 
 def replay_offset_ns(key: str) -> int | None:

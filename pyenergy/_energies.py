@@ -10,10 +10,10 @@ import numpy as np
 from . import _core
 from ._energy import Energy
 from .errors import NoReadingsError
-from .sensor.catalog import POWER_CHANNELS, prior_for
+from .sensor.catalog import POWER_CHANNELS, SensorPrior, prior_for
 from .sensor.counter import CounterModel
 from .sensor.uncertainty import PowerModel, WindowTerms
-from .units import NS_PER_S, engineering
+from .units import NS_PER_MS, NS_PER_S, engineering
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,7 +90,7 @@ def _model(
             device.meta.architecture, power.source, power.update_ns, power.window_ns, power.delay_ns
         )
         what = "estimate from load" if power.source.startswith("estimate") else power.source
-        model = PowerModel(device.runs[name], prior, *limits, *bounds_ns)
+        model = PowerModel(device.runs[name], prior, *limits, *bounds_ns, _gap_ns(device, prior))
         return model, f"trapezoid of power readings, held while unchanged ({what})", name
     counter = device.channels.get("energy")
     if counter is not None:
@@ -100,6 +100,13 @@ def _model(
         except NoReadingsError:
             pass
     raise NoReadingsError(f"{device.meta.id} ({device.meta.name}): {_why_nothing(device)}")
+
+
+def _gap_ns(device: DeviceData, prior: SensorPrior) -> int:
+    """Silence that counts as a gap; a replay, which knows no polls, has the sensor's period."""
+    if device.meta.source == "replay":
+        return max(prior.update_ns, 10 * NS_PER_MS)
+    return device.gap_ns
 
 
 def _why_nothing(device: DeviceData) -> str:
@@ -124,7 +131,7 @@ def _standing_notes(device: DeviceData, channel: str, bounds_ns: tuple[int, int]
         notes.append(f"{device_id}: {device.channels[channel].note}")
     if channel != "power" and "power" in device.channels:
         notes.append(f"{device_id}: {_why_nothing(device)}; '{channel}' serves instead")
-    dropped = device.stats.get("dropped", 0) + device.stats.get("lost", 0)
+    dropped = device.stats.get("dropped_in_trace", 0)
     if dropped:
         notes.append(f"{device_id}: {dropped} samples were dropped; their gaps are accounted for")
     missing = int(runs.count[inside & ((runs.flags & _core.FLAG_MISSING) != 0)].sum())

@@ -36,6 +36,7 @@ class _Tap:
         self.device = device
         self.shared: SharedStream = _hub.acquire(device, sampling)
         self.recording = self.shared.stream.recording
+        self.dropped_before = self.shared.stream.dropped
         names = list(self.shared.channels)
         # The channel whose readings say up to when the energy is covered.
         self.covering = next((names.index(n) for n in POWER_CHANNELS if n in names), 0)
@@ -69,7 +70,10 @@ class _Tap:
                 )
                 for index, name in enumerate(self.shared.channels)
             },
-            stats=self.shared.stream.stats(),
+            stats={
+                **self.shared.stream.stats(),
+                "dropped_in_trace": self.shared.stream.dropped - self.dropped_before,
+            },
             gap_ns=self.shared.stream.gap_ns,
         )
 

@@ -47,7 +47,8 @@ def recorded(stream: _core.Stream, bounds_ns: tuple[int, int]) -> Recorded:
     meta = DeviceMeta(id="gpu:0", **{name: getattr(info, name) for name in names})
     channels = {c.name: ChannelMeta.of(c) for c in stream.channels}
     runs = {name: Runs.of(stream.recording.runs(i)) for i, name in enumerate(channels)}
-    data = DeviceData(meta, channels, runs, stream.stats(), stream.gap_ns)
+    stats = {**stream.stats(), "dropped_in_trace": stream.dropped}
+    data = DeviceData(meta, channels, runs, stats, stream.gap_ns)
     return Recorded(bounds_ns=bounds_ns, devices={"gpu:0": data})
 
 

@@ -229,6 +229,10 @@ void register_stream(py::module_& m) {
           "Poll `steps` times in this thread; ValueError unless the clock is manual.")
       .def_property_readonly("recording", &Stream::recording, "Of the present or latest start.")
       .def_property_readonly("gap_ns", &Stream::gap, "A longer silence between reads is a gap, ns.")
+      .def_property_readonly(
+          "dropped",
+          [](const Stream& s) { return s.stats().dropped.load() + s.recording()->lost(); },
+          "Samples dropped by a full ring, or lost for want of memory, since the stream began.")
       .def("abandon_after_fork", &Stream::abandon_after_fork,
            "In a forked child: forget the parent's thread.")
       .def("stats", &stats_dict,

@@ -20,8 +20,8 @@ std::size_t round_up(std::size_t n, std::size_t step) noexcept {
   return (n + step - 1) / step * step;
 }
 
-std::byte* reserve(std::size_t bytes) noexcept {
-  void* at = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+std::byte* map(std::size_t bytes, int protection) noexcept {
+  void* at = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return at == MAP_FAILED ? nullptr : static_cast<std::byte*>(at);
 }
 
@@ -33,8 +33,12 @@ Reservation::Reservation(std::size_t want) {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   for (std::size_t bytes = round_up(std::max(want, page), page);;
        bytes = round_up(std::max(bytes / 2, kSmallest), page)) {
-    data_ = reserve(bytes);
     reserved_ = bytes;
+    // Usable at once where the system does not count untouched pages: neighbouring columns then
+    // share one mapping, of which a process may have 65,530 (vm.max_map_count).
+    data_ = map(bytes, PROT_READ | PROT_WRITE);
+    committed_ = data_ != nullptr ? bytes : 0;
+    if (data_ == nullptr) data_ = map(bytes, PROT_NONE);
     if (data_ != nullptr) return;
     if (bytes <= kSmallest) throw std::bad_alloc();
   }

@@ -19,6 +19,8 @@ unseen         a part-time sensor looks at a share c of each update period T:
                ``(1 - c) * T * s`` per period, s the spread between neighbouring
                readings, pooled over two seconds with one pseudo-reading from the
                device's power bounds (a few equal readings prove little)
+failures       a read that fails among good ones: any power in the device's bounds until the
+               next good one, ``(max - min) / sqrt(3) * time``, each for itself
 gaps           power anywhere in the device's bounds while nothing was read:
                ``(max - min) / sqrt(3) * gap``, fully correlated inside a window
 =============  ======================================================================
@@ -80,6 +82,8 @@ class PowerModel:
     start_ns, end_ns : int
         The span to cover; where it reaches beyond the readings, the nearest reading is held and
         the time counts as a gap.
+    gap_ns : int
+        Failed reads that last longer are a gap; shorter ones are like any time between polls.
 
     Raises
     ------
@@ -95,6 +99,7 @@ class PowerModel:
         power_max_w: float,
         start_ns: int,
         end_ns: int,
+        gap_ns: int = 0,
     ) -> None:
         usable = runs.usable
         if not bool(usable.any()):
@@ -106,13 +111,13 @@ class PowerModel:
         last = np.maximum(_middle(runs.t_last_ns, runs.read_last_ns)[usable], first)
         self.low_w, self.high_w = _bounds(power_min_w, power_max_w, value)
         self.curve = _core.EnergyCurve(*_extended(_knots(first, last, value), start_ns, end_ns))
-        gap = _gap_before(runs, usable)
+        gap, failure = _gap_before(runs, usable, gap_ns)
         known = np.asarray(runs.read_first_ns[usable])
         self.gap_starts_ns, self.gap_ends_ns = _gaps(
             known, np.maximum(last, known), gap, start_ns, end_ns
         )
         self._gap_curve = self._build_gap_curve()
-        self._inside_curve = self._build_inside_curve(first, last, value, gap)
+        self._inside_curve = self._build_inside_curve(first, last, value, gap, failure)
         self._unseen_curve = self._build_unseen_curve(first, last, value)
         self._edge_curve = self._build_edge_curve(first, last, value)
 
@@ -158,12 +163,14 @@ class PowerModel:
         last: NDArray[np.int64],
         value: NDArray[np.float64],
         gap: NDArray[np.bool_],
+        failure: NDArray[np.bool_],
     ) -> _core.EnergyCurve:
         """Its integral is the variance (J^2) of what lies between polls and between windows."""
         step = np.diff(value)
         bracket_s = (first[1:] - last[:-1]) / NS_PER_S
         # Spread over its bracket, the variance (step * bracket)^2 / 12 has this density.
         density = np.where(gap[1:], 0.0, step**2 * bracket_s / 12)
+        density += np.where(failure[1:], (self.high_w - self.low_w) ** 2 / 3 * bracket_s, 0.0)
         t = np.repeat(np.stack([last[:-1], first[1:]], axis=1).ravel(), 2)
         y = np.stack([np.zeros_like(density), density, density, np.zeros_like(density)], axis=1)
         return _core.EnergyCurve(*_extended((t, y.ravel()), self.start_ns, self.end_ns, 0.0))
@@ -287,14 +294,26 @@ def _tail_set(
     return np.concatenate([t[:cut], step_t, t[cut:]]), np.concatenate([y[:cut], step_y, tail])
 
 
-def _gap_before(runs: Runs, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """For each usable run: was anything lost or unreadable between it and the usable one before?"""
-    marked = ((runs.flags & np.uint32(_core.FLAG_GAP_BEFORE)) != 0) | ~usable
-    seen = np.cumsum(marked)
-    before = np.concatenate([[0], seen[usable][:-1]])
-    out: NDArray[np.bool_] = seen[usable] > before
-    out[0] = False
-    return out
+def _gap_before(
+    runs: Runs, usable: NDArray[np.bool_], gap_ns: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """For each usable run: is the time since the usable one before it a gap, or a short failure?
+
+    It is a gap when samples were lost or came late (the flag says so), and when failed reads lie
+    between and last longer than ``gap_ns``; a short failure when they last less.
+    """
+    flagged = _any_between((runs.flags & np.uint32(_core.FLAG_GAP_BEFORE)) != 0, usable)
+    failed = _any_between(~usable, usable)
+    silence = np.concatenate([[0], runs.read_first_ns[usable][1:] - runs.read_last_ns[usable][:-1]])
+    failed[0] = flagged[0] = False
+    gap = flagged | (failed & (silence > gap_ns))
+    return gap, failed & ~gap
+
+
+def _any_between(marked: NDArray[np.bool_], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """For each usable run: is it, or a run since the usable one before it, marked?"""
+    seen = np.cumsum(marked)[usable]
+    return np.asarray(seen > np.concatenate([[0], seen[:-1]]))
 
 
 def _gaps(
