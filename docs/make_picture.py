@@ -4,6 +4,7 @@
 ``python docs/make_picture.py demo-out/demo.pyenergy``
 """
 
+import io
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pyenergy.report.text import print_trace
 
 def main(recording: str) -> None:
     """Render the recording's table as the terminal shows it."""
-    console = Console(record=True, width=88, highlight=False, file=Path("/dev/null").open("w"))
+    console = Console(record=True, width=88, highlight=False, file=io.StringIO())
     console.print("[bold green]$[/] make demo")
     print_trace(pyenergy.load(recording), console)
     console.save_svg(str(Path(__file__).with_name("demo.svg")), title="pyenergy demo")

@@ -161,7 +161,7 @@ def nvml_library(
         roots = [Path(chosen), Path(chosen) / "csrc/simgpu/faces"]
     else:
         checkout = Path(__file__).resolve().parent.parent
-        roots = [*checkout.glob("build/*/csrc/simgpu/faces")]
+        roots = [root / "csrc/simgpu/faces" for root in checkout.glob("build/*") if _plain(root)]
     name = "libnvidia-ml.so.1" if variant == "current" else f"{variant}/libnvidia-ml.so.1"
     found = [root / name for root in roots if (root / name).is_file()]
     if not found:
@@ -170,6 +170,12 @@ def nvml_library(
             f"no simulated libnvidia-ml.so.1 in {where}; build it with: {_BUILD_COMMAND}"
         )
     return max(found, key=lambda file: file.stat().st_mtime)
+
+
+def _plain(build: Path) -> bool:
+    """A library with a sanitizer in it cannot be loaded into a program without."""
+    cache = build / "CMakeCache.txt"
+    return cache.is_file() and "\nPYENERGY_SANITIZE:STRING=\n" in cache.read_text()
 
 
 def nvml_environment(
