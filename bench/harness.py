@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,11 +68,11 @@ def built(program: str) -> Path:
     return path
 
 
-def run_json(program: str, *arguments: object) -> dict[str, float]:
+def run_json(program: str, *arguments: object) -> dict[str, Any]:
     """Output of a C++ bench that prints one JSON object."""
     command = [str(built(program)), *map(str, arguments)]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    loaded: dict[str, float] = json.loads(text)
+    loaded: dict[str, Any] = json.loads(text)
     return loaded
 
 

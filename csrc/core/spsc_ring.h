@@ -23,6 +23,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <type_traits>
 
@@ -38,10 +39,9 @@ class SpscRing {
 
  public:
   explicit SpscRing(std::size_t capacity)
-      : mask_(capacity - 1), slots_(std::make_unique<T[]>(capacity)) {
-    if (!std::has_single_bit(capacity)) {
-      throw std::invalid_argument("ring capacity must be a power of two");
-    }
+      : mask_(checked(capacity) - 1),
+        slots_(static_cast<T*>(::operator new(capacity * sizeof(T), kAlignment))) {
+    std::uninitialized_value_construct_n(slots_.get(), capacity);
   }
   SpscRing(const SpscRing&) = delete;
   SpscRing& operator=(const SpscRing&) = delete;
@@ -85,8 +85,18 @@ class SpscRing {
   }
 
  private:
+  // Elements that divide a cache line never straddle two: each line then crosses once.
+  static constexpr std::align_val_t kAlignment{kCacheLine};
+  struct Free {
+    void operator()(T* slots) const noexcept { ::operator delete(slots, kAlignment); }
+  };
+  static std::size_t checked(std::size_t capacity) {
+    if (std::has_single_bit(capacity)) return capacity;
+    throw std::invalid_argument("ring capacity must be a power of two");
+  }
+
   const std::size_t mask_;
-  const std::unique_ptr<T[]> slots_;
+  const std::unique_ptr<T[], Free> slots_;
   alignas(kCacheLine) std::atomic<std::uint64_t> tail_{0};
   std::uint64_t head_cache_ = 0;  // producer's
   alignas(kCacheLine) std::atomic<std::uint64_t> head_{0};
