@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import functools
+import sys
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +51,19 @@ class _Scope:
         session.open()
         _marks.register(session)
         return session
+
+
+def _caller() -> object:
+    """Task or thread: one trace object may be entered by several at once, each leaves its own."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        try:
+            task: object = asyncio.current_task()
+        except RuntimeError:  # no event loop runs in this thread
+            task = None
+        if task is not None:
+            return task
+    return threading.get_ident()
 
 
 class trace:
@@ -100,32 +115,40 @@ class trace:
         sync: bool = True,
     ) -> None:
         self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync)
-        self._open: list[tuple[Session, Trace]] = []
+        self._open: dict[object, list[Session]] = {}  # by who entered: see _caller
 
     def __enter__(self) -> Trace:
-        from ._trace import Trace
-
-        session = self._scope.open()
-        result = Trace(session)
-        self._open.append((session, result))
-        return result
+        return self._enter(_caller())
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        session, _ = self._open.pop()
-        _marks.unregister(session)
-        if kind is not None:
-            session.notes.append(f"ended by {kind.__name__}")
-        session.close()
+        self._exit(_caller(), kind)
 
     async def __aenter__(self) -> Trace:
         import asyncio
 
-        return await asyncio.to_thread(self.__enter__)
+        return await asyncio.to_thread(self._enter, _caller())
 
     async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         import asyncio
 
-        await asyncio.to_thread(self.__exit__, kind, *exc)
+        await asyncio.to_thread(self._exit, _caller(), kind)
+
+    def _enter(self, caller: object) -> Trace:
+        from ._trace import Trace
+
+        session = self._scope.open()
+        self._open.setdefault(caller, []).append(session)
+        return Trace(session)
+
+    def _exit(self, caller: object, kind: type[BaseException] | None) -> None:
+        sessions = self._open[caller]
+        session = sessions.pop()
+        if not sessions:
+            del self._open[caller]
+        _marks.unregister(session)
+        if kind is not None:
+            session.notes.append(f"ended by {kind.__name__}")
+        session.close()
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         import inspect
@@ -153,7 +176,7 @@ class trace:
     def _again(self) -> trace:
         """A fresh context of the same scope: calls may nest and overlap."""
         again = object.__new__(type(self))
-        again._scope, again._open = self._scope, []
+        again._scope, again._open = self._scope, {}
         return again
 
 

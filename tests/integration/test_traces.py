@@ -294,3 +294,19 @@ async def test_async_with_passes_exceptions_and_cancellation() -> None:
         await task
     assert opened[0].notes == ("ended by CancelledError",)
     assert_right(opened[0])
+
+
+async def test_tasks_that_share_one_trace_object_each_leave_their_own() -> None:
+    shared = pyenergy.trace(devices="sim:ideal")
+    order: list[str] = []
+
+    async def work(name: str, before_s: float, inside_s: float) -> pyenergy.Trace:
+        await asyncio.sleep(before_s)
+        async with shared as t:
+            await asyncio.sleep(inside_s)
+        order.append(name)
+        return t
+
+    long, short = await asyncio.gather(work("long", 0, 0.12), work("short", 0.03, 0.02))
+    assert order == ["short", "long"]
+    assert short.duration_s < 0.1 < long.duration_s
