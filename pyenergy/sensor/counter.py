@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Energy of windows from an energy counter alone, for devices without a power reading."""
+"""The energy counter: energies where no power can be read, and a check where it can."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +18,49 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..recording.series import Runs
+    from .uncertainty import PowerModel
 
-__all__ = ["CounterModel"]
+__all__ = ["CounterModel", "Misfit", "misfit"]
+
+_FEWEST_UPDATES = 10
+_COUNTER_U = 0.01  # agreement of counter and integrated power that users report (sensors differ)
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """The counter's energy and the integral's over the same time, J."""
+
+    counter_j: float
+    integral_j: float
+    seconds: float
+
+    @property
+    def relative(self) -> float:
+        """Difference over the integral."""
+        return abs(self.counter_j - self.integral_j) / self.integral_j
+
+
+def misfit(runs: Runs, model: PowerModel, start_ns: int, end_ns: int) -> Misfit | None:
+    """Compare an energy counter with the integral of power, edge to edge of the counter's updates.
+
+    None when they agree within two standard uncertainties (those of the integral without gain
+    and offset, and 1 % for the counter), or when the counter moved too little to tell.
+    """
+    inside = runs.usable & (runs.t_first_ns >= start_ns) & (runs.read_first_ns <= end_ns)
+    at = np.flatnonzero(inside)
+    broken = np.uint32(_core.FLAG_RESET | _core.FLAG_GAP_BEFORE)
+    if len(at) < _FEWEST_UPDATES or bool((runs.flags[at[1:]] & broken).any()):
+        return None
+    first, last = at[1], at[-1]  # the first run may have begun before we looked
+    middle = (runs.t_first_ns + runs.read_first_ns) // 2
+    terms = model.windows(middle[[first]], middle[[last]])
+    integral, counter = float(terms.joules[0]), float(runs.value[last] - runs.value[first])
+    if integral <= 0.0:
+        return None
+    allowed = 2 * float(np.hypot(terms.unseen[0], _COUNTER_U * integral))
+    if abs(counter - integral) <= allowed:
+        return None
+    return Misfit(counter, integral, float(middle[last] - middle[first]) / NS_PER_S)
 
 
 class CounterModel:

@@ -23,6 +23,9 @@ failures       a read that fails among good ones: any power in the device's boun
                next good one, ``(max - min) / sqrt(3) * time``, each for itself
 gaps           power anywhere in the device's bounds while nothing was read:
                ``(max - min) / sqrt(3) * gap``, fully correlated inside a window
+misfit         where the device's energy counter disagrees with the integral by more than two of
+               the uncertainties above, gain and offset left out: the relative difference
+               (`counter.misfit`), the only trace that a load in step with the sensor leaves
 =============  ======================================================================
 """
 
@@ -60,12 +63,18 @@ class WindowTerms:
     edges: NDArray[np.float64]
     inside: NDArray[np.float64]  # transitions and unseen time
     gaps: NDArray[np.float64]
+    misfit: NDArray[np.float64] | float = 0.0
+
+    @property
+    def unseen(self) -> NDArray[np.float64]:
+        """Standard uncertainty without the sensor's gain, offset and misfit, J."""
+        return np.asarray(np.sqrt(self.edges**2 + self.inside**2 + self.gaps**2))
 
     @property
     def u(self) -> NDArray[np.float64]:
         """Standard uncertainty, J."""
-        total = self.gain**2 + self.offset**2 + self.edges**2 + self.inside**2 + self.gaps**2
-        return np.asarray(np.sqrt(total))
+        systematic = self.gain**2 + self.offset**2 + np.asarray(self.misfit) ** 2
+        return np.asarray(np.sqrt(systematic + self.unseen**2))
 
 
 class PowerModel:

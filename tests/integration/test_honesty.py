@@ -61,3 +61,28 @@ def test_two_sigma_cover_the_truth(preset: str, load: str) -> None:
             noise = 1e-3 * truth  # the presets' readings scatter by less than 0.1 %
             ratios.append(np.abs(terms.joules - truth) / np.hypot(u, noise))
     assert np.mean(np.concatenate(ratios) <= 2.0) >= 0.95
+
+
+@pytest.mark.parametrize("preset", ["a100", "h100"])
+def test_a_load_in_step_with_the_sensor_is_betrayed_by_the_counter(preset: str) -> None:
+    """The sensor sees only the high quarter of every period: the readings are steady, and wrong."""
+    with simulated(preset) as world:
+        card = world[0]
+        update_s = 0.1012 if preset == "a100" else 0.1
+        card.configure(field="instant", phase_s=0.0, jitter_s=0.0)
+        card.square_wave(100.0, 300.0, update_s, duty=0.25, phase=0.25, at_ns=0)
+        trace = sampled(seconds=10)
+        truth = card.true_energy_j(*trace.bounds_ns)
+        energy = trace.energy
+        assert abs(energy.joules - truth) > 0.3 * truth
+        low, high = energy.interval(0.95)
+        assert low <= truth <= high
+        assert any("in step with the sensor" in note for note in energy.notes)
+
+
+def test_a_counter_that_agrees_changes_nothing() -> None:
+    with simulated("a100") as world:
+        world[0].script(LOADS["steps of half a second"](np.random.default_rng(1), 60.0))
+        trace = sampled(seconds=10)
+        _, models = trace._models()
+        assert models["gpu:0"]._misfit is None

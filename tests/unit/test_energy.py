@@ -62,7 +62,7 @@ def test_odd_numbers_are_printed_too(value: float, u: float) -> None:
     assert text.endswith("J")
 
 
-@given(st.floats(-1e9, 1e9), st.floats(0, 1e9), st.floats(0.01, 0.99))
+@given(st.floats(-1e9, 1e9), st.just(0.0) | st.floats(1e-9, 1e9), st.floats(0.01, 0.99))
 def test_an_interval_is_symmetric_and_holds_the_probability(
     joules: float, u: float, level: float
 ) -> None:
