@@ -12,7 +12,7 @@ from . import _core
 from ._energy import Energy
 from .errors import NoReadingsError
 from .sensor.catalog import POWER_CHANNELS, SensorPrior, prior_for
-from .sensor.counter import CounterModel, Misfit, misfit
+from .sensor.counter import Comparison, CounterModel, compare
 from .sensor.uncertainty import PowerModel, WindowTerms
 from .units import NS_PER_MS, NS_PER_S, engineering
 
@@ -39,19 +39,19 @@ class DeviceEnergies:
         self.scope = device.channels[channel].scope
         self._notes = _standing_notes(device, channel, bounds_ns)
         self._channel = channel
-        self._misfit: Misfit | None = None
+        self._counter: Comparison | None = None
         counter = device.runs.get("energy")
         if counter is not None and isinstance(self.model, PowerModel):
-            self._misfit = misfit(counter, self.model, *bounds_ns)
+            self._counter = compare(counter, self.model)
 
     def terms(
         self, starts_ns: NDArray[np.int64], ends_ns: NDArray[np.int64], threads: int = 0
     ) -> WindowTerms:
         """Energies of checked windows and the terms of their uncertainty."""
         terms = self.model.windows(starts_ns, ends_ns, threads)
-        if self._misfit is None:
+        if self._counter is None:
             return terms
-        return replace(terms, misfit=np.abs(terms.joules) * self._misfit.relative)
+        return replace(terms, misfit=self._counter.curve.windows(starts_ns, ends_ns, threads))
 
     def energy(self, start_ns: int, end_ns: int) -> Energy:
         """Energy of one checked window, with its notes."""
@@ -65,13 +65,14 @@ class DeviceEnergies:
         )
 
     def _misfit_notes(self) -> list[str]:
-        if self._misfit is None:
+        both = self._counter
+        if both is None or not both.disagree:
             return []
         return [
-            f"{self.device.meta.id}: over {engineering(self._misfit.seconds, 's')} the energy "
-            f"counter says {engineering(self._misfit.counter_j, 'J')}, the integral of power "
-            f"{engineering(self._misfit.integral_j, 'J')}: the difference is in the uncertainty. "
-            "A load in step with the sensor's updates does this"
+            f"{self.device.meta.id}: over {engineering(both.seconds, 's')} the energy counter says "
+            f"{engineering(both.counter_j, 'J')}, the integral of power "
+            f"{engineering(both.integral_j, 'J')}: the difference is in the uncertainty. A load "
+            "in step with the sensor's updates does this"
         ]
 
     def _window_notes(self, start_ns: int, end_ns: int) -> list[str]:

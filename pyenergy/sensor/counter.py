@@ -20,47 +20,60 @@ if TYPE_CHECKING:
     from ..recording.series import Runs
     from .uncertainty import PowerModel
 
-__all__ = ["CounterModel", "Misfit", "misfit"]
+__all__ = ["Comparison", "CounterModel", "compare"]
 
 _FEWEST_UPDATES = 10
 _COUNTER_U = 0.01  # agreement of counter and integrated power that users report (sensors differ)
 
 
 @dataclass(frozen=True)
-class Misfit:
-    """The counter's energy and the integral's over the same time, J."""
+class Comparison:
+    """The energy counter against the integral of power, between updates of the counter.
 
+    Attributes
+    ----------
+    curve : EnergyCurve
+        Its integral over a window is counter minus integral, J; zero where the counter is silent.
+    counter_j, integral_j, seconds : float
+        Over all that both cover.
+    disagree : bool
+        By more than two standard uncertainties: those of the integral without gain and offset,
+        and 1 % for the counter.
+    """
+
+    curve: _core.EnergyCurve
     counter_j: float
     integral_j: float
     seconds: float
-
-    @property
-    def relative(self) -> float:
-        """Difference over the integral."""
-        return abs(self.counter_j - self.integral_j) / self.integral_j
+    disagree: bool
 
 
-def misfit(runs: Runs, model: PowerModel, start_ns: int, end_ns: int) -> Misfit | None:
-    """Compare an energy counter with the integral of power, edge to edge of the counter's updates.
-
-    None when they agree within two standard uncertainties (those of the integral without gain
-    and offset, and 1 % for the counter), or when the counter moved too little to tell.
-    """
-    inside = runs.usable & (runs.t_first_ns >= start_ns) & (runs.read_first_ns <= end_ns)
-    at = np.flatnonzero(inside)
+def compare(runs: Runs, model: PowerModel) -> Comparison | None:
+    """Compare a counter with the integral of power; None when it moved too little to tell."""
+    usable = runs.usable
+    t = ((runs.t_first_ns + runs.read_first_ns) // 2)[usable]
+    inside = (t >= model.start_ns) & (t <= model.end_ns)
     broken = np.uint32(_core.FLAG_RESET | _core.FLAG_GAP_BEFORE)
-    if len(at) < _FEWEST_UPDATES or bool((runs.flags[at[1:]] & broken).any()):
+    whole = ((runs.flags[usable] & broken) == 0)[inside]
+    t, total = np.asarray(t[inside]), np.asarray(runs.value[usable][inside])
+    # The first run may have begun before we looked: its start is no update of the counter.
+    t, total, whole = t[1:], total[1:], whole[1:]
+    if len(t) < _FEWEST_UPDATES:
         return None
-    first, last = at[1], at[-1]  # the first run may have begun before we looked
-    middle = (runs.t_first_ns + runs.read_first_ns) // 2
-    terms = model.windows(middle[[first]], middle[[last]])
-    integral, counter = float(terms.joules[0]), float(runs.value[last] - runs.value[first])
-    if integral <= 0.0:
-        return None
-    allowed = 2 * float(np.hypot(terms.unseen[0], _COUNTER_U * integral))
-    if abs(counter - integral) <= allowed:
-        return None
-    return Misfit(counter, integral, float(middle[last] - middle[first]) / NS_PER_S)
+    integrals = model.curve.windows(t[:-1], t[1:])
+    steps = np.where(whole[1:], np.diff(total), integrals)
+    density = (steps - integrals) / (np.maximum(np.diff(t), 1) / NS_PER_S)
+    edges = np.concatenate([[model.start_ns], np.repeat(t, 2), [model.end_ns]])
+    heights = np.concatenate([[0.0, 0.0], np.repeat(density, 2), [0.0, 0.0]])
+    counter, integral = float(steps.sum()), float(integrals.sum())
+    unseen = float(model.windows(t[:1], t[-1:]).unseen[0])
+    return Comparison(
+        curve=_core.EnergyCurve(edges, heights),
+        counter_j=counter,
+        integral_j=integral,
+        seconds=float(t[-1] - t[0]) / NS_PER_S,
+        disagree=abs(counter - integral) > 2 * float(np.hypot(unseen, _COUNTER_U * integral)),
+    )
 
 
 class CounterModel:

@@ -13,6 +13,8 @@ edges          readings that are late by L give the energy of a window L earlier
                net change of the readings over the window and, for each edge, the range of
                the readings within one lag after it. Together never more than what the
                device's power bounds allow over the window
+structure      part of ``edges``: what the reading at an edge averages away, ``sigma * tau /
+               sqrt(12)``, sigma the largest that a mean allows between the device's bounds
 transitions    the power moved from one reading to the next somewhere between two polls:
                rectangular, ``step * bracket / sqrt(12)`` each
 unseen         a part-time sensor looks at a share c of each update period T:
@@ -23,9 +25,9 @@ failures       a read that fails among good ones: any power in the device's boun
                next good one, ``(max - min) / sqrt(3) * time``, each for itself
 gaps           power anywhere in the device's bounds while nothing was read:
                ``(max - min) / sqrt(3) * gap``, fully correlated inside a window
-misfit         where the device's energy counter disagrees with the integral by more than two of
-               the uncertainties above, gain and offset left out: the relative difference
-               (`counter.misfit`), the only trace that a load in step with the sensor leaves
+misfit         the difference between the device's energy counter, where it has one, and the
+               integral over the same window (`counter.compare`): the only trace that
+               a load in step with the sensor's updates leaves
 =============  ======================================================================
 """
 
@@ -239,12 +241,25 @@ class PowerModel:
         if self.prior.coverage >= 1.0:
             quiet = np.zeros_like(quiet)
         scale = (lag / NS_PER_S) ** 2 / 3
+        calm = quiet * scale + self._structure(value)
+        moved = calm + spread**2 * scale
         t = np.stack([first, late, late, np.append(first[1:], last[-1])], axis=1).ravel()
-        y = np.stack([quiet, quiet, spread**2 + quiet, spread**2 + quiet], axis=1).ravel() * scale
+        y = np.stack([calm, calm, moved, moved], axis=1).ravel()
         # What happened less than one lag before the last reading is not published: unknown.
         unknown = (self.high_w - self.low_w) ** 2 * scale
         knots = _tail_set(np.maximum.accumulate(t), y, int(last[-1]) - lag, unknown)
         return _core.EnergyCurve(*_extended(knots, self.start_ns, self.end_ns))
+
+    def _structure(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Variance (J^2) of an edge for what a reading of ``value`` averages away.
+
+        Power inside [low, high] whose mean is y has a variance of at most (high - y)(y - low)
+        (Bhatia and Davis, Amer. Math. Monthly 107, 2000); switching between the two bounds over
+        tau, the time a reading stands for, moves an edge at random phase by sigma * tau / sqrt(12).
+        """
+        tau_ns = max(self.prior.update_ns, self.prior.window_ns)
+        tau_s = (tau_ns if self.prior.known else self.prior.lag_ns) / NS_PER_S
+        return np.asarray((self.high_w - value) * (value - self.low_w) * tau_s**2 / 12)
 
 
 def _middle(before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.int64]:
