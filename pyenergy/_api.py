@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import functools
-import sys
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from . import _core, _devices, _marks
+from ._entries import Entries, caller
 from ._session import Session
 from .config import Sampling
-from .errors import StateError
+from .errors import OptionError, StateError
 
 if TYPE_CHECKING:
+    import asyncio
     import os
     from collections.abc import Callable
 
@@ -51,19 +51,6 @@ class _Scope:
         session.open()
         _marks.register(session)
         return session
-
-
-def _caller() -> object:
-    """Task or thread: one trace object may be entered by several at once, each leaves its own."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None:
-        try:
-            task: object = asyncio.current_task()
-        except RuntimeError:  # no event loop runs in this thread
-            task = None
-        if task is not None:
-            return task
-    return threading.get_ident()
 
 
 class trace:
@@ -115,36 +102,44 @@ class trace:
         sync: bool = True,
     ) -> None:
         self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync)
-        self._open: dict[object, list[Session]] = {}  # by who entered: see _caller
+        self._open: Entries[Session] = Entries()
 
     def __enter__(self) -> Trace:
-        return self._enter(_caller())
+        return self._enter(caller())
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        self._exit(_caller(), kind)
+        self._exit(caller(), kind)
 
     async def __aenter__(self) -> Trace:
         import asyncio
 
-        return await asyncio.to_thread(self._enter, _caller())
+        who = caller()
+        opening = asyncio.ensure_future(asyncio.to_thread(self._enter, who))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread cannot be stopped: what it opens is closed as soon as it is.
+            opening.add_done_callback(lambda done: self._abandon(who, done))
+            raise
 
     async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         import asyncio
 
-        await asyncio.to_thread(self._exit, _caller(), kind)
+        await asyncio.shield(asyncio.to_thread(self._exit, caller(), kind))
 
-    def _enter(self, caller: object) -> Trace:
+    def _abandon(self, who: object, opening: asyncio.Future[Trace]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self._exit(who, None)
+
+    def _enter(self, who: object) -> Trace:
         from ._trace import Trace
 
         session = self._scope.open()
-        self._open.setdefault(caller, []).append(session)
+        self._open.push(who, session)
         return Trace(session)
 
-    def _exit(self, caller: object, kind: type[BaseException] | None) -> None:
-        sessions = self._open[caller]
-        session = sessions.pop()
-        if not sessions:
-            del self._open[caller]
+    def _exit(self, who: object, kind: type[BaseException] | None) -> None:
+        session = self._open.pop(who)
         _marks.unregister(session)
         if kind is not None:
             session.notes.append(f"ended by {kind.__name__}")
@@ -153,6 +148,11 @@ class trace:
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         import inspect
 
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise OptionError(
+                f"{function.__qualname__} is a generator: a decorator would measure its creation, "
+                "not its run; put `with pyenergy.trace()` around the loop over it"
+            )
         traces: deque[Trace] = deque(maxlen=_KEPT_TRACES)
 
         if inspect.iscoroutinefunction(function):
@@ -176,7 +176,7 @@ class trace:
     def _again(self) -> trace:
         """A fresh context of the same scope: calls may nest and overlap."""
         again = object.__new__(type(self))
-        again._scope, again._open = self._scope, {}
+        again._scope, again._open = self._scope, Entries()
         return again
 
 
@@ -257,6 +257,12 @@ class Monitor:
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Energies and standard uncertainties (J) of many windows: see `Trace.windows`."""
         return self.trace.windows(starts_ns, ends_ns, device)
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)
+        if session is not None and session.is_open:  # dropped while it runs
+            _marks.unregister(session)
+            session.close()
 
     def __enter__(self) -> Monitor:
         return self.start()

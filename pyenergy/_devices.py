@@ -125,7 +125,7 @@ def forget() -> None:
 
 
 def _names(request: DevicesLike) -> tuple[str, ...]:
-    if isinstance(request, bool):
+    if isinstance(request, (bool, bytes)):
         raise DeviceError(f"devices must be a name or an index, got {request!r}")
     if isinstance(request, int):
         return (f"gpu:{request}",)
@@ -150,10 +150,14 @@ def _resolve(names: tuple[str, ...]) -> tuple[Device, ...]:
 
 
 def _distinct_ids(found: list[Device]) -> tuple[Device, ...]:
-    """Devices of different sources may share an id (``sim`` beside real GPUs): number them on."""
-    used: set[str] = set()
+    """Devices of different sources may share an id (``sim`` beside real GPUs): real GPUs keep
+    theirs, which is CUDA's number, the others count on."""
+    used = {device.id for device in found if device.info.source == "nvml"}
     out = []
     for device in found:
+        if device.info.source == "nvml":
+            out.append(device)
+            continue
         kind, number = device.id.split(":")[0], int(device.id.split(":")[1])
         while f"{kind}:{number}" in used:
             number += 1

@@ -159,6 +159,12 @@ def _standing_notes(device: DeviceData, channel: str, bounds_ns: tuple[int, int]
     invalid = int(runs.count[inside & ((runs.flags & _core.FLAG_INVALID) != 0)].sum())
     if invalid:
         notes.append(f"{device_id}: {invalid} readings were impossible and not used")
+    highest = float(np.max(runs.value[inside & runs.usable], initial=0.0))
+    if channel in POWER_CHANNELS and highest > 1.1 * device.meta.power_max_w:
+        notes.append(
+            f"{device_id}: readings reach {engineering(highest, 'W')}, the device's limit is "
+            f"{engineering(device.meta.power_max_w, 'W')}"
+        )
     counter = device.runs.get("energy")
     if counter is not None and bool(((counter.flags & _core.FLAG_RESET) != 0).any()):
         notes.append(f"{device_id}: the energy counter was reset or ran backwards")

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
-from contextlib import ContextDecorator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._entries import Entries, caller
 from .errors import OptionError
 from .recording.marks import Mark
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._session import Session
 
 __all__ = ["mark"]
@@ -47,7 +50,7 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-class mark(ContextDecorator):
+class mark:
     """Label what happens inside; context manager and decorator.
 
     The span is added to every trace that was open when it began; outside a trace it does nothing.
@@ -69,24 +72,44 @@ class mark(ContextDecorator):
     """
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise OptionError(f"a mark needs a name, got {name!r}")
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise OptionError(f"a mark needs a name of printable characters, got {name!r}")
         self.name = name
-        self._starts: list[tuple[int, Any]] = []
+        self._entries: Entries[tuple[int, int]] = Entries()
 
     def __enter__(self) -> mark:
-        token = _depth.set(_depth.get() + 1)
-        self._starts.append((_core.now_ns(), token))
+        depth = _depth.get()
+        _depth.set(depth + 1)
+        self._entries.push(caller(), (_core.now_ns(), depth))
         return self
 
     def __exit__(self, *exc: object) -> None:
         end_ns = _core.now_ns()
-        start_ns, token = self._starts.pop()
-        depth = _depth.get() - 1
-        _depth.reset(token)
+        start_ns, depth = self._entries.pop(caller())
+        _depth.set(depth)
         span = Mark(self.name, start_ns, end_ns, depth, threading.get_ident())
         for session in _open:
             session.add_mark(span)
 
-    def _recreate_cm(self) -> mark:
-        return mark(self.name)
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import inspect
+
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise OptionError(
+                f"{function.__qualname__} is a generator: a decorator would mark its creation, not "
+                "its run; put `with pyenergy.mark(...)` around the loop over it"
+            )
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+        else:
+
+            @functools.wraps(function)
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return function(*args, **kwargs)
+
+        return wrapper

@@ -241,7 +241,16 @@ class Trace:
         self._computed = None
 
     def annotate(self, **values: Any) -> None:
-        """Keep JSON values with the trace; `save` writes them, ``recorded.extra`` has them."""
+        """Keep JSON values with the trace; `save` writes them, ``recorded.extra`` has them.
+
+        Raises
+        ------
+        TypeError
+            When a value is not JSON.
+        """
+        import json
+
+        json.dumps(values)
         self._extra.update(values)
         self._computed = None
 

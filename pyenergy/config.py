@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 
 from .errors import OptionError
@@ -11,7 +12,7 @@ from .units import NS_PER_S
 
 __all__ = ["MAX_RATE_HZ", "Sampling"]
 
-MAX_RATE_HZ = 20_000.0
+MIN_RATE_HZ, MAX_RATE_HZ = 0.001, 20_000.0
 DEFAULT_RATE_HZ = 1_000.0
 PACINGS = ("auto", "fixed", "edge")
 
@@ -38,9 +39,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.rate_hz is not None:
-            _check_positive("rate_hz", self.rate_hz, MAX_RATE_HZ, "Hz")
+            rate = _checked("rate_hz", self.rate_hz, MIN_RATE_HZ, MAX_RATE_HZ, "Hz")
+            object.__setattr__(self, "rate_hz", rate)
         if self.update_period_s is not None:
-            _check_positive("update_period_s", self.update_period_s, 100.0, "s")
+            period = _checked("update_period_s", self.update_period_s, 1e-6, 100.0, "s")
+            object.__setattr__(self, "update_period_s", period)
         if self.pacing not in PACINGS:
             raise OptionError(f"pacing must be one of {', '.join(PACINGS)}, got {self.pacing!r}")
 
@@ -72,10 +75,14 @@ class Sampling:
         return 0
 
 
-def _check_positive(name: str, value: object, limit: float, unit: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+def _checked(name: str, value: object, lowest: float, largest: float, unit: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise OptionError(f"{name} must be a number, got {value!r}")
-    if not math.isfinite(value) or value <= 0:
-        raise OptionError(f"{name} must be positive, got {value!r}")
-    if value > limit:
-        raise OptionError(f"{name} must be at most {limit:g} {unit}, got {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not lowest <= number <= largest:  # NaN is not
+        limits = f"from {lowest:g} to {largest:g} {unit}"
+        raise OptionError(f"{name} must be positive, {limits}, got {value!r}")
+    return number

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from . import _core
+from . import _core, _devices
 from ._simulated import CardInfo, SimulatedCard
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class SimulatedWorld:
 
     def add(self, preset: str) -> SimulatedCard:
         """Add a card."""
+        _devices.forget()
         return self.card(self._core.add(preset))
 
     def card(self, index: int) -> SimulatedCard:

@@ -10,6 +10,8 @@
 namespace pyenergy {
 namespace {
 
+// Readings average at least 10 ms: a board passes its largest limit by less than this meanwhile.
+constexpr double kExcursion = 2.0;
 constexpr const char* kAverageNote =
     "average over about 1 s: short events are smeared, and it lags by half a second";
 constexpr const char* kPowerUsageNote =
@@ -35,7 +37,7 @@ class Probe {
   Probe(const NvmlApi& api, nvmlDevice_t device, double max_power_w)
       : api_(api),
         device_(device),
-        max_power_w_(std::isfinite(max_power_w) ? 5.0 * max_power_w : 5000.0) {}
+        max_power_w_(std::isfinite(max_power_w) ? kExcursion * max_power_w : 5000.0) {}
 
   NvmlPlan run() {
     add_power();

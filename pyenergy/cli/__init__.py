@@ -12,6 +12,7 @@ __all__ = ["main"]
 def main() -> None:
     """Entry point of the ``pyenergy`` command."""
     from rich.console import Console
+    from rich.markup import escape
 
     from ..errors import EstimateWarning, PyEnergyError
     from .app import app
@@ -21,5 +22,5 @@ def main() -> None:
     try:
         app()
     except PyEnergyError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from ..report.text import print_trace
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ..integrations.transformers import Generation
 
 __all__ = ["command"]
+
+_INSTALL = escape("pip install '.[models]' in a clone of pyenergy")
 
 
 def command(
@@ -36,13 +39,14 @@ def command(
     console = Console(highlight=False)
     generation, text = _generate(model, prompt, tokens, devices, console)
     out.mkdir(parents=True, exist_ok=True)
-    console.print(f"[dim]{text[:400]}{' …' if len(text) > 400 else ''}[/]\n")
+    console.print(f"[dim]{escape(text[:400])}{' …' if len(text) > 400 else ''}[/]\n")
     print_trace(generation.trace, console)
     recording = generation.trace.save(out / "demo.pyenergy")
     from ..report.plots import power_plot
 
     picture = power_plot(generation.trace, out / "power.png")
-    console.print(f"\nwrote {recording} ('pyenergy show {recording}') and {picture}")
+    text = f"\nwrote {recording} ('pyenergy show {recording}') and {picture}"
+    console.print(text, markup=False)
 
 
 def _generate(
@@ -53,7 +57,7 @@ def _generate(
 
         from pyenergy.workloads.causal_lm import load_causal_lm
     except ImportError as error:
-        console.print(f"[bold red]error:[/] {error}; install: pip install 'pyenergy[models]'")
+        console.print(f"[bold red]error:[/] {error}; install: " + _INSTALL)
         raise typer.Exit(1) from None
     from ..integrations.transformers import generate
 
@@ -66,7 +70,7 @@ def _generate(
         batch = -(-tokens // new)  # requests enough for the tokens asked for
         ids = ids.repeat(batch, 1)
         lm.model.generate(ids, max_new_tokens=2, attention_mask=ids.new_ones(ids.shape))  # warm up
-    console.print(f"[bold]{lm.description}[/], {batch} request(s), up to {new} tokens each")
+    console.print(f"[bold]{escape(lm.description)}[/], {batch} request(s), up to {new} tokens each")
     with console.status("generating"):
         result = generate(
             lm.model,

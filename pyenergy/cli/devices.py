@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .. import _core
@@ -28,10 +29,10 @@ def command() -> None:
             reads = "power [yellow](estimate, no sensor)[/]"
         low, high = device.meta.power_min_w, device.meta.power_max_w
         span = f"{engineering(low, 'W')} … {engineering(high, 'W')}" if high == high else "unknown"
-        table.add_row(device.id, device.meta.name, reads, span, device.meta.uuid)
+        table.add_row(device.id, escape(device.meta.name), reads, span, device.meta.uuid)
     console.print(table)
     report = _core.enumerate("nvml")
     if not report.available:
-        console.print(f"[dim]·[/] NVIDIA GPUs: {report.reason}")
+        console.print(f"· NVIDIA GPUs: {report.reason}", markup=False)
     if not found:
         console.print("nothing can be read here; 'pyenergy doctor' says why")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -36,7 +37,7 @@ def command(
     try:
         found = devices() if only == "all" else list(resolve(only))
     except DeviceError as error:
-        console.print(f"[bold red]devices:[/] {error}")
+        console.print(f"[bold red]devices:[/] {escape(str(error))}")
         raise typer.Exit(1) from None
     for device in track(found, "reading sensors", console=console, transient=True):
         _examine(device, seconds, console)
@@ -49,23 +50,23 @@ def _print_sources(console: Console) -> None:
     for source in ("nvml", "estimate"):
         report = _core.enumerate(source)
         state = "[green]available[/]" if report.available else "[yellow]not available[/]"
-        detail = report.reason or f"{len(report.devices)} device(s)"
+        detail = escape(report.reason) or f"{len(report.devices)} device(s)"
         if report.fix:
-            detail += f"\n[bold]fix:[/] {report.fix}"
+            detail += f"\n[bold]fix:[/] {escape(report.fix)}"
         table.add_row(source, state, detail)
     console.print(table)
 
 
 def _examine(device: Device, seconds: float, console: Console) -> None:
-    console.print(f"[bold]{device.id}[/]  {device.meta.name}  {device.meta.uuid}")
+    console.print(f"[bold]{device.id}[/]  {escape(device.meta.name)}  {device.meta.uuid}")
     for name, value in device.info.facts.items():
-        console.print(f"  {name}: {value}")
+        console.print(f"  {name}: {value}", markup=False)
     for note in device.meta.notes:
-        console.print(f"  [yellow]note:[/] {note}")
+        console.print(f"  [yellow]note:[/] {escape(note)}")
     try:
         stream = _core.Stream(device.info, period_ns=NS_PER_S // 1000)
     except RuntimeError as error:
-        console.print(f"  [bold red]cannot be opened:[/] {error}")
+        console.print(f"  [bold red]cannot be opened:[/] {escape(str(error))}")
         return
     stream.acquire()
     time.sleep(seconds)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -40,34 +40,68 @@ def command(
     if not arguments:
         console.print("[bold red]error:[/] no program given: pyenergy run -- CMD [ARG ...]")
         raise typer.Exit(2)
-    with open_trace(devices=devices, rate_hz=rate_hz) as measured:
-        code = _run(arguments, console)
-    target = out or Path(f"pyenergy-{os.getpid()}.pyenergy")
-    try:
-        print_trace(measured, console)
-    except NoReadingsError as error:
-        console.print(f"[bold red]no energy:[/] {error}")
-    measured.save(target)
-    console.print(f"[dim]·[/] {' '.join(arguments[:1])} exited with {code}; wrote {target}")
+    with _Signals() as signals:  # until the recording is written, whatever comes meanwhile
+        with open_trace(devices=devices, rate_hz=rate_hz) as measured:
+            code = _run(arguments, signals, console)
+        target = out or Path(f"pyenergy-{os.getpid()}.pyenergy")
+        measured.save(target)
+        try:
+            print_trace(measured, console)
+        except NoReadingsError as error:
+            console.print(f"no energy: {error}", markup=False)
+        text = f"· {' '.join(arguments[:1])} exited with {code}; wrote {target}"
+        console.print(text, markup=False)
     sys.exit(code)
 
 
-def _run(arguments: list[str], console: Console) -> int:
+class _Signals:
+    """Ends the program, not us: its energy is still to be printed.
+
+    Ctrl-C reaches the program by itself (same process group), so SIGINT is only kept from ending
+    us; SIGTERM and SIGHUP, which a supervisor sends to us alone, are passed on.
+    """
+
+    _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.child: subprocess.Popen[bytes] | None = None
+        self._pending: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        self._before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+        for number in self._PASSED_ON:
+            self._before[number] = signal.signal(number, self._pass_on)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def watch(self, child: subprocess.Popen[bytes]) -> None:
+        """Signals go to ``child`` from now on, one that came too early as well."""
+        self.child = child
+        if self._pending is not None:
+            child.send_signal(self._pending)
+
+    def _pass_on(self, number: int, _: object) -> None:
+        if self.child is None:
+            self._pending = number
+        else:
+            self.child.send_signal(number)  # does nothing once it has ended
+
+
+def _run(arguments: list[str], signals: _Signals, console: Console) -> int:
     """Exit code as a shell reports it: 127 not found, 126 not executable, 128 + signal."""
     try:
         child = subprocess.Popen(arguments)
     except FileNotFoundError:
-        console.print(f"[bold red]error:[/] no such program: {arguments[0]}")
+        console.print(f"error: no such program: {arguments[0]}", markup=False)
         return 127
-    except OSError as error:
-        console.print(f"[bold red]error:[/] cannot run {arguments[0]}: {error.strerror}")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        console.print(f"error: cannot run {arguments[0]}: {reason}", markup=False)
         return 126
-    # Ctrl-C reaches the child by itself (same process group); SIGTERM does not.
-    previous_int = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    previous_term = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    try:
-        code = child.wait()
-    finally:
-        signal.signal(signal.SIGINT, previous_int)
-        signal.signal(signal.SIGTERM, previous_term)
+    signals.watch(child)
+    code = child.wait()
     return code if code >= 0 else 128 - code

@@ -27,8 +27,8 @@ def command(
     print_trace(trace, console)
     facts = trace.recorded.provenance
     made = f"{facts.get('written_utc', '?')} on {facts.get('host', '?')}"
-    console.print(f"[dim]·[/] recorded {made} with pyenergy {facts.get('pyenergy', '?')}")
+    console.print(f"· recorded {made} with pyenergy {facts.get('pyenergy', '?')}", markup=False)
     if plot is not None:
         from ..report.plots import power_plot
 
-        console.print(f"wrote {power_plot(trace, plot)}")
+        console.print(f"wrote {power_plot(trace, plot)}", markup=False)

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import RecordingError
+from .check import check
 from .clock_anchor import ClockAnchor
 from .marks import Mark
 from .recorded import Recorded
@@ -43,6 +44,10 @@ def save(recorded: Recorded, path: str | os.PathLike[str]) -> Path:
         When the file cannot be written, with the reason.
     """
     target = Path(path)
+    special = "\0" in str(target) or not target.name
+    # A device node would be replaced by a file.
+    if special or (target.exists() and not (target.is_file() or target.is_dir())):
+        raise RecordingError(f"cannot write {str(target)!r}: it is not a file's name")
     members = {"meta": np.frombuffer(json.dumps(_meta(recorded)).encode(), np.uint8)}
     for device_id, device in recorded.devices.items():
         for channel, runs in device.runs.items():
@@ -91,7 +96,12 @@ def _read(handle: BinaryIO, path: Path) -> Recorded:
     if not isinstance(archive, np.lib.npyio.NpzFile) or "meta" not in archive:
         raise RecordingError(f"{path} is not a pyenergy recording")
     with archive:
-        return _recorded(json.loads(bytes(archive["meta"])), archive, path)
+        recorded = _recorded(json.loads(bytes(archive["meta"])), archive, path)
+    try:
+        check(recorded)
+    except RecordingError as error:
+        raise RecordingError(f"{path} is damaged: {error}") from None
+    return recorded
 
 
 def _meta(recorded: Recorded) -> dict[str, Any]:
@@ -119,6 +129,8 @@ def _meta(recorded: Recorded) -> dict[str, Any]:
 def _recorded(meta: Any, archive: Any, path: Path) -> Recorded:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise RecordingError(f"{path} is not a pyenergy recording")
+    if not isinstance(meta["version"], int) or meta["version"] < 1:
+        raise RecordingError(f"{path} has no layout version that ever was: {meta['version']!r}")
     if meta["version"] > VERSION:
         raise RecordingError(
             f"{path} has layout version {meta['version']}, this pyenergy reads up to {VERSION}: "

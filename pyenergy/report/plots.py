@@ -34,7 +34,7 @@ def power_plot(trace: Trace, path: str | os.PathLike[str]) -> Path:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise PyEnergyError("plots need matplotlib: pip install 'pyenergy[report]'") from error
+        raise PyEnergyError("plots need matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,6 +88,36 @@ def test_ctrl_c_ends_the_program_and_still_writes_the_summary(tmp_path: Path) ->
     assert pyenergy.load(tmp_path / "r.pyenergy").duration_s > 0.05
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_are_passed_on_and_the_recording_is_written(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "pyenergy", "run", *SIM, "--out", "r.pyenergy", "--"]
+    process = subprocess.Popen(
+        [*command, "sh", "-c", "echo started; exec sleep 60"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    for _ in range(3):  # impatient: more than once
+        os.kill(process.pid, number)
+        time.sleep(0.02)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert pyenergy.load(tmp_path / "r.pyenergy").duration_s > 0
+
+
+@pytest.mark.parametrize("name", ["[/foo].pyenergy", "[bold]"])
+def test_brackets_in_names_are_not_markup(tmp_path: Path, name: str) -> None:
+    done = pyenergy_command("show", name, cwd=tmp_path)
+    assert done.returncode == 1
+    assert name in done.stderr
+    written = pyenergy_command("run", *SIM, "--out", "[x].pyenergy", "--", "true", cwd=tmp_path)
+    assert written.returncode == 0
+    assert "wrote [x].pyenergy" in written.stderr
+
+
 def test_show_prints_and_plots_a_recording(tmp_path: Path) -> None:
     with pyenergy.trace(devices="sim:a100") as trace, pyenergy.mark("work"):
         time.sleep(0.05)
@@ -112,7 +143,8 @@ def test_devices_and_doctor_say_what_there_is(tmp_path: Path) -> None:
     assert "cpu:0" in listed.stdout
     examined = pyenergy_command("doctor", *SIM, "--seconds", "1.5", cwd=tmp_path)
     assert examined.returncode == 0
-    assert "101.2" in examined.stdout  # the simulated A100's update period, ms
+    # The simulated A100's update period is 101.2 ms; how near depends on the machine's load.
+    assert re.search(r"101\.[0-4]\d* ± ", examined.stdout), examined.stdout
     assert "fast call: p50" in examined.stdout
 
 

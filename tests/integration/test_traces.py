@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 import pyenergy
-from pyenergy.errors import StateError, WindowError
+from pyenergy.errors import OptionError, StateError, WindowError
 from pyenergy.testing import SimulatedWorld, simulated
 from pyenergy.units import NS_PER_S
 
@@ -310,3 +311,83 @@ async def test_tasks_that_share_one_trace_object_each_leave_their_own() -> None:
     long, short = await asyncio.gather(work("long", 0, 0.12), work("short", 0.03, 0.02))
     assert order == ["short", "long"]
     assert short.duration_s < 0.1 < long.duration_s
+
+
+def test_a_generator_is_refused_instead_of_measured_while_it_is_made() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    async def later() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (numbers, later):
+        with pytest.raises(OptionError, match="generator"):
+            pyenergy.trace(devices="sim:ideal")(function)
+        with pytest.raises(OptionError, match="generator"):
+            pyenergy.mark("x")(function)
+
+
+async def test_a_marked_coroutine_is_marked_for_as_long_as_it_runs() -> None:
+    @pyenergy.mark("slow")
+    async def slow() -> None:
+        await asyncio.sleep(0.05)
+
+    async with pyenergy.trace(devices="sim:ideal") as t:
+        await asyncio.gather(slow(), slow())
+    assert t.spans()["name"].to_list() == ["slow", "slow"]
+    assert t.spans()["duration_s"].min() >= 0.05
+
+
+def test_a_trace_may_be_left_by_another_thread() -> None:
+    scope = pyenergy.trace(devices="sim:ideal")
+    t = scope.__enter__()
+    thread = threading.Thread(target=scope.__exit__, args=(None, None, None))
+    thread.start()
+    thread.join()
+    assert t.energy.joules > 0
+    with pytest.raises(StateError, match="not entered"):
+        scope.__exit__(None, None, None)
+
+
+def test_one_mark_in_many_threads_keeps_every_span() -> None:
+    label = pyenergy.mark("shared")
+
+    def work() -> None:
+        for _ in range(100):
+            with label:
+                pass
+
+    with pyenergy.trace(devices="sim:ideal") as t:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(t.spans()) == 400
+
+
+async def test_cancelling_while_a_trace_opens_leaves_nothing_running() -> None:
+    from pyenergy import _marks
+
+    async def measured() -> None:
+        async with pyenergy.trace(devices="sim:ideal"):
+            await asyncio.sleep(10)
+
+    for delay_s in (0.0, 0.0002, 0.001, 0.01):
+        task = asyncio.create_task(measured())
+        await asyncio.sleep(delay_s)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await asyncio.sleep(0.7)  # a cold open may take half a second
+    assert _marks._open == ()
+
+
+def test_a_monitor_that_is_dropped_stops() -> None:
+    import gc
+
+    from pyenergy import _marks
+
+    pyenergy.Monitor(devices="sim:ideal").start()
+    gc.collect()
+    assert _marks._open == ()

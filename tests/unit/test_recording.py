@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,62 @@ def test_the_command_line_names_a_damaged_recording(saved: Path) -> None:
     assert done.stdout == ""
     assert "truncated" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _altered(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], object]) -> None:
+    """Rewrite a recording's members and description by hand."""
+    with np.load(path) as archive:
+        members = {name: archive[name] for name in archive.files}
+    meta = json.loads(bytes(members["meta"]))
+    change(members, meta)
+    members["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    with path.open("wb") as handle:
+        np.savez(handle, **members)
+
+
+POWER = "gpu:0/power"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a, m: m.update(devices={}), "no device"),
+        (lambda a, m: m.update(version=-3), "layout version"),
+        (lambda a, m: m.update(bounds_ns=m["bounds_ns"][::-1]), "ends before"),
+        (lambda a, m: m["devices"]["gpu:0"].update(stats=None), "statistics"),
+        (lambda a, m: m["devices"]["gpu:0"].update(gap_ns="x"), "statistics"),
+        (lambda a, m: m["devices"]["gpu:0"]["meta"].update(power_max_w="x"), "bounds"),
+        (lambda a, m: m["devices"]["gpu:0"]["channels"]["power"].update(unit="mW"), "in mW"),
+        (lambda a, m: m.update(extra=None), "description"),
+        (lambda a, m: a.update({f"{POWER}/value": -a[f"{POWER}/value"]}), "impossible"),
+        (lambda a, m: a.update({f"{POWER}/value": a[f"{POWER}/value"] * 1e300}), "impossible"),
+        (lambda a, m: a.update({f"{POWER}/value": a[f"{POWER}/value"] * np.nan}), "not finite"),
+        (lambda a, m: a.update({f"{POWER}/t_last_ns": a[f"{POWER}/t_last_ns"][::-1]}), "decrease"),
+    ],
+)
+def test_a_recording_altered_by_hand_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], object], said: str
+) -> None:
+    with simulated("a100") as world:
+        world[0].script([(0, 100.0), (START_NS + NS_PER_S, 200.0)])
+        path = sampled(seconds=2).save(tmp_path / "r")
+    _altered(path, lambda a, m: None)
+    assert pyenergy.load(path).energy.joules > 0
+    _altered(path, change)
+    with pytest.raises(RecordingError, match=said):
+        pyenergy.load(path)
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "a\0b", "/dev/null"])
+def test_only_files_are_written(name: str) -> None:
+    with simulated("ideal"):
+        trace = sampled(seconds=0.1)
+    with pytest.raises(RecordingError, match="cannot write"):
+        trace.save(name)
+
+
+def test_only_json_is_kept_with_a_trace() -> None:
+    with simulated("ideal"):
+        trace = sampled(seconds=0.1)
+    with pytest.raises(TypeError):
+        trace.annotate(x=object())
