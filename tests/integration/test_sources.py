@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from simulate import sampled
+from simulate import START_NS, sampled
 
 import pyenergy
+from pyenergy import _core
 from pyenergy.errors import EstimateWarning, OptionError, StateError
 from pyenergy.testing import SimulatedWorld, simulated
 from pyenergy.units import NS_PER_S
@@ -151,3 +152,24 @@ def test_a_monitor_that_failed_to_start_may_start_later() -> None:
         with monitor:
             pass
         assert monitor.energy().joules == pytest.approx(100.0 * monitor.trace.duration_s, rel=1e-2)
+
+
+def test_real_gpus_keep_cudas_numbers_beside_simulated_ones() -> None:
+    from dataclasses import replace
+
+    from pyenergy._devices import _distinct_ids, resolve
+
+    with simulated("ideal", "ideal"):
+        simulated_gpus = resolve("sim")
+    real = replace(
+        simulated_gpus[0], info=_core.DeviceInfo(source="nvml", kind="gpu", name="a real one")
+    )
+    ids = [device.id for device in _distinct_ids([*simulated_gpus, real])]
+    assert ids == ["gpu:1", "gpu:2", "gpu:0"]
+
+
+def test_readings_above_the_boards_limit_are_said() -> None:
+    with simulated("a100") as world:
+        world[0].script([(0, 100.0), (START_NS + NS_PER_S, 500.0)])  # its limit is 400 W
+        notes = sampled(seconds=3).energy.notes
+    assert any("readings reach 500 W, the device's limit is 400 W" in note for note in notes)
