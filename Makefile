@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# CPU build of torch where no NVIDIA driver is present: plain `torch` would pull CUDA packages.
+# Where no NVIDIA driver is: a release of torch that is to be had as a CPU build. TORCH=... chooses
+# another; plain `torch` pulls gigabytes of CUDA packages.
 TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo 'torch>=2.3' || echo 'torch==2.13.0')
 PRESET ?= default
 

@@ -4,6 +4,9 @@
 import numpy as np
 
 from pyenergy import _core
+from pyenergy._trace import Trace
+from pyenergy.recording.recorded import Recorded
+from pyenergy.recording.series import ChannelMeta, DeviceData, DeviceMeta, Runs
 
 from .harness import Result, interleaved
 
@@ -24,7 +27,35 @@ def run() -> list[Result]:
     return [
         _compare("sorted", curve, t, total, _windows(rng, t, WINDOWS, True)),
         _compare("unsorted", curve, t, total, _windows(rng, t, UNSORTED, False)),
+        _with_uncertainties(rng, t, total),
     ]
+
+
+def _with_uncertainties(rng, t, total) -> Result:
+    """The public call, which gives uncertainties as well: what those cost, without a goal."""
+    y = rng.uniform(50, 400, SAMPLES)
+    poll = np.int64(1_000)
+    runs = Runs(
+        t, t + poll, t, t + poll, y, np.ones(SAMPLES, np.uint32), np.zeros(SAMPLES, np.uint32)
+    )
+    meta = DeviceMeta("gpu:0", "sim", "gpu", "bench", power_min_w=0.0, power_max_w=400.0)
+    power = ChannelMeta("power", "W", "gauge", "sim.power.instant", "gpu", "", 0, 0, 0)
+    device = DeviceData(meta, {"power": power}, {"power": runs}, {}, 10_000_000)
+    trace = Trace(Recorded((int(t[0]), int(t[-1])), {"gpu:0": device}))
+    starts, ends = _windows(rng, t, UNSORTED, True)
+    trace.windows(starts[:1], ends[:1])  # builds the model
+    x = t.astype(float)
+    a, b = interleaved(
+        lambda: trace.windows(starts, ends),
+        lambda: np.interp(ends, x, total) - np.interp(starts, x, total),
+        5,
+    )
+    n = len(starts)
+    return Result(
+        f"{n:.0e} sorted windows with their uncertainties, numpy.interp over ours",
+        f"{a / n * 1e9:.1f} ns a window", f"{b / n * 1e9:.1f} ns a window",
+        b / a, "none", True,
+    )  # fmt: skip
 
 
 def _windows(rng, t, count, in_order):
@@ -47,7 +78,7 @@ def _compare(order, curve, t, total, windows) -> Result:
     a, b = interleaved(lambda: curve.windows(starts, ends), theirs, 5)
     n = len(starts)
     return Result(
-        f"{n:.0e} {order} windows on 1e6 samples, numpy.interp over ours",
+        f"energies of {n:.0e} {order} windows on 1e6 samples, numpy.interp over ours",
         f"{a / n * 1e9:.1f} ns a window", f"{b / n * 1e9:.1f} ns a window",
         b / a, ">= 5", b / a >= 5,
     )  # fmt: skip
