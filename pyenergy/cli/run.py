@@ -57,8 +57,8 @@ def command(
 class _Signals:
     """Ends the program, not us: its energy is still to be printed.
 
-    Ctrl-C reaches the program by itself (same process group), so SIGINT is only kept from ending
-    us; SIGTERM and SIGHUP, which a supervisor sends to us alone, are passed on.
+    At a terminal, Ctrl-C reaches the program by itself (same process group), so SIGINT is only
+    kept from ending us; elsewhere it is passed on, as SIGTERM and SIGHUP are.
     """
 
     _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
@@ -69,7 +69,7 @@ class _Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
-        self._before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+        self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
         for number in self._PASSED_ON:
             self._before[number] = signal.signal(number, self._pass_on)
         return self
@@ -84,11 +84,24 @@ class _Signals:
         if self._pending is not None:
             child.send_signal(self._pending)
 
+    def _interrupt(self, number: int, frame: object) -> None:
+        if not _at_terminal():
+            self._pass_on(number, frame)
+
     def _pass_on(self, number: int, _: object) -> None:
         if self.child is None:
             self._pending = number
         else:
             self.child.send_signal(number)  # does nothing once it has ended
+
+
+def _at_terminal() -> bool:
+    """Whether a terminal sends its Ctrl-C to our process group."""
+    try:
+        with open("/dev/tty") as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def _run(arguments: list[str], signals: _Signals, console: Console) -> int:

@@ -88,7 +88,7 @@ def test_ctrl_c_ends_the_program_and_still_writes_the_summary(tmp_path: Path) ->
     assert pyenergy.load(tmp_path / "r.pyenergy").duration_s > 0.05
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_other_signals_are_passed_on_and_the_recording_is_written(
     tmp_path: Path, number: signal.Signals
 ) -> None:
