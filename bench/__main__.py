@@ -28,6 +28,7 @@ def main() -> None:
             results.extend(importlib.import_module(f"bench.{name}").run())
     for r in results:
         mark = "[green]met[/]" if r.met else "[red]not met[/]"
+        mark = "" if r.goal == "none" else mark
         table.add_row(r.name, r.ours, r.theirs, f"{r.ratio:.2f}", r.goal, mark)
     console.print(table)
     if arguments.save:

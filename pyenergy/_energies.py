@@ -38,7 +38,6 @@ class DeviceEnergies:
         self.model, self.method, channel = _model(device, bounds_ns)
         self.scope = device.channels[channel].scope
         self._notes = _standing_notes(device, channel, bounds_ns)
-        self._channel = channel
         self._counter: Comparison | None = None
         counter = device.runs.get("energy")
         if counter is not None and isinstance(self.model, PowerModel):

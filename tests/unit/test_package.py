@@ -57,9 +57,11 @@ def test_every_source_names_its_licence(suffix: str) -> None:
     assert not without
 
 
-@pytest.mark.parametrize("name", ["pyenergy", "pyenergy._api", "pyenergy._marks"])
+@pytest.mark.parametrize(
+    "name", ["pyenergy", "pyenergy._api", "pyenergy._energy", "pyenergy._marks", "pyenergy.units"]
+)
 def test_docstring_examples(name: str) -> None:
-    module = __import__(name, fromlist=["x"])
+    module = __import__(f"pyenergy{name}", fromlist=["x"])
     result = doctest.testmod(module)
     assert result.failed == 0
     assert result.attempted > 0
