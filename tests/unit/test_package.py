@@ -61,7 +61,7 @@ def test_every_source_names_its_licence(suffix: str) -> None:
     "name", ["pyenergy", "pyenergy._api", "pyenergy._energy", "pyenergy._marks", "pyenergy.units"]
 )
 def test_docstring_examples(name: str) -> None:
-    module = __import__(f"pyenergy{name}", fromlist=["x"])
+    module = __import__(name, fromlist=["x"])
     result = doctest.testmod(module)
     assert result.failed == 0
     assert result.attempted > 0
