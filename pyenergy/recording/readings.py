@@ -135,12 +135,13 @@ def _column(name: str, t_ns: Any, values: Any) -> tuple[NDArray[np.int64], NDArr
 
 
 def _times(name: str, times: Any) -> NDArray[np.int64]:
-    array = np.asarray(times)
+    array = _array(name, times)
     if array.size == 0:
         array = array.astype(np.int64)  # an empty list has no dtype of its own
     if array.ndim != 1:
         raise OptionError(f"{name}: times must be one-dimensional, got shape {array.shape}")
-    if array.dtype.kind == "O" and all(type(time) is int for time in array):
+    # NumPy makes floats or objects of a list with integers that no dtype of its holds.
+    if array.dtype.kind in "fO" and all(type(time) is int for time in times):
         raise OptionError(f"{name}: times beyond int64")
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: times must be integer nanoseconds, got dtype {array.dtype}")
@@ -152,7 +153,7 @@ def _times(name: str, times: Any) -> NDArray[np.int64]:
 def _values(name: str, values: Any) -> NDArray[np.float64]:
     if isinstance(values, np.ma.MaskedArray):  # what is masked is missing, not what lies below
         values = np.where(np.ma.getmaskarray(values), np.nan, np.ma.getdata(values))
-    array = np.asarray(values)
+    array = _array(name, values)
     if array.ndim != 1:
         raise OptionError(f"{name}: values must be one-dimensional, got shape {array.shape}")
     if array.size and array.dtype.kind not in "iufO":
@@ -161,6 +162,13 @@ def _values(name: str, values: Any) -> NDArray[np.float64]:
         return np.ascontiguousarray(array, dtype=np.float64)  # None becomes NaN
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: values must be numbers: {error}") from None
+
+
+def _array(name: str, given: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except ValueError:  # lists of different lengths in a list
+        raise OptionError(f"{name}: times and values must be one-dimensional") from None
 
 
 def _integer(what: str, value: Any) -> int:
