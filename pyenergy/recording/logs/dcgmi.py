@@ -18,7 +18,7 @@ import numpy as np
 
 from ...errors import OptionError, RecordingError
 from ...units import NS_PER_S
-from .log import FACTORS, Log, as_numbers, junk_note, words_note
+from .log import FACTORS, Log, as_numbers, junk_note, whole_lines, words_note
 from .times import instant_ns
 
 __all__ = ["is_dcgmi", "read_dcgmi"]
@@ -27,7 +27,7 @@ __all__ = ["is_dcgmi", "read_dcgmi"]
 _FIELDS = {"POWINST": ("power", "W"), "POWER": ("power", "W"), "TOTEC": ("energy", "mJ")}
 _HEADER = re.compile(r"#\s?Entity\b")
 _UNITS = re.compile(r"\s*I[Dd]\b")
-_ROW = re.compile(r"\s*(GPU|GPU-I|GPU-CI|Switch|vGPU|CPU)\s+(\d+)\s")
+_ROW = re.compile(r"\s*([A-Za-z]+(?:-[A-Za-z]+)?) +(\d+) ")
 
 
 def is_dcgmi(head: str) -> bool:
@@ -61,9 +61,10 @@ def read_dcgmi(text: str, start: str | None, interval_s: float | None) -> Log:
         raise OptionError(f"the interval must be more than 0 s and at most a day, got {interval_s}")
     start_ns, interval_ns = instant_ns(start), round(interval_s * NS_PER_S)
     table = _Table()
-    for line in text.splitlines():
-        table.add(line)
-    notes = junk_note(table.junk, table.total)
+    lines, notes = whole_lines(text)
+    for line in lines:
+        table.add(line.rstrip())
+    notes += junk_note(table.junk, table.total)
     readings, columns = {}, {}
     for (gpu, field), cells in sorted(table.cells.items()):
         channel, name = _FIELDS[field][0], f"gpu:{gpu}/{_FIELDS[field][0]}"
@@ -148,5 +149,5 @@ class _Table:
                 self.cells.setdefault((int(match[2]), name), []).append((self._round, text))
 
     def _sliced(self, line: str) -> list[str]:
-        ends = [*self._edges[1:], len(line)]
+        ends = [*self._edges, len(line)][1:]
         return [line[a:b].strip() for a, b in zip(self._edges, ends, strict=True)]

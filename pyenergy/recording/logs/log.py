@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FACTORS", "Log", "as_numbers", "decoded", "junk_note", "words_note"]
+__all__ = ["FACTORS", "Log", "as_numbers", "decoded", "junk_note", "whole_lines", "words_note"]
 
 # To W or J from what tools print.
 FACTORS = {
@@ -64,6 +64,14 @@ def decoded(data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace")
     return data.decode("utf-8-sig", errors="replace")
+
+
+def whole_lines(text: str) -> tuple[list[str], list[str]]:
+    """Lines, and a note where the last one has no end: whoever ended the logger may have cut its
+    last number short."""
+    lines = text.split("\n")
+    cut = lines.pop().strip()
+    return lines, ["the last line has no end and was left out"] if cut else []
 
 
 def as_numbers(

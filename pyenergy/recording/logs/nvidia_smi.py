@@ -18,7 +18,6 @@ Both show local time and do not say which zone.
 
 from __future__ import annotations
 
-import io
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import RecordingError
-from .log import FACTORS, Log, as_numbers, junk_note, words_note
+from .log import FACTORS, Log, as_numbers, junk_note, whole_lines, words_note
 from .times import civil_to_unix_ns, required_zone
 
 if TYPE_CHECKING:
@@ -72,34 +71,31 @@ def read_query(text: str, timezone: str | None) -> Log:
     """
     columns, body = _split(text)
     clock = required_zone(timezone, "the timestamp of nvidia-smi")
-    if not body.strip():
-        raise RecordingError("it holds no readings")
-    complete = body.endswith("\n")
-    frame = pl.read_csv(
-        io.BytesIO(body.encode()),
-        has_header=False,
-        schema=dict.fromkeys(columns, pl.String),
-        quote_char=None,
-        truncate_ragged_lines=True,
-    ).with_columns(pl.all().str.strip_chars())
-    frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    notes = []
-    if not complete and len(frame):  # whoever ended the logger may have cut a number short
-        notes.append("the last line has no end and was left out")
-        frame = frame.head(-1)
-    restarts = frame["timestamp"] == "timestamp"
-    if int(restarts.sum() or 0):
-        notes.append(f"the header stands again {restarts.sum()} times: the logger was restarted")
-        frame = frame.filter(~restarts.fill_null(False))
+    lines, notes = _lines(body, columns)
+    # Line by line, not as CSV: what is no reading may stand anywhere and have any shape.
+    cells = lines.str.split_exact(",", len(columns) - 1)
+    frame = cells.struct.unnest().select(pl.all().str.strip_chars())
+    frame.columns = list(columns)
     civil = frame["timestamp"].str.to_datetime("%Y/%m/%d %H:%M:%S%.f", time_unit="ns", strict=False)
     bad = civil.is_null() | frame[frame.columns[-1]].is_null()
-    junk = frame.filter(bad).select(pl.concat_str(pl.all(), separator=", ", ignore_nulls=True))
-    notes += junk_note(junk.to_series().to_list(), len(frame))
+    notes += junk_note(lines.filter(bad).to_list(), len(frame))
     frame = frame.filter(~bad)
     if not len(frame):
         raise RecordingError("it holds no readings")
     t, said = civil_to_unix_ns(civil.filter(~bad).to_physical().to_numpy(), clock)
     return _query_log(frame, columns, t, clock, [*notes, *said])
+
+
+def _lines(body: str, columns: dict[str, str]) -> tuple[pl.Series, list[str]]:
+    """What may be readings: without blank lines, headers and a last line that was cut short."""
+    whole, notes = whole_lines(body)
+    lines = pl.Series(whole, dtype=pl.String).str.strip_chars()
+    headers = lines.filter(is_header := lines.str.contains("timestamp", literal=True))
+    if any(_header(header) not in (None, columns) for header in headers.unique()):
+        raise RecordingError("its columns change: two logs in one")
+    if len(headers):
+        notes.append(f"the header stands again {len(headers)} times: the logger was restarted")
+    return lines.filter(~is_header & (lines != "")), notes
 
 
 def _header(line: str) -> dict[str, str] | None:
@@ -276,7 +272,8 @@ def _dmon_rows(text: str) -> tuple[list[tuple[str, str, str, str]], list[str]]:
     names: list[str] = []
     rows: list[tuple[str, str, str, str]] = []
     junk: list[str] = []
-    for line in text.splitlines():
+    lines, notes = whole_lines(text)
+    for line in lines:
         parts = line.replace(",", " ").split()
         if line.lstrip().startswith("#"):
             header = line.replace("#", " ").replace(",", " ").split()
@@ -288,7 +285,7 @@ def _dmon_rows(text: str) -> tuple[list[tuple[str, str, str, str]], list[str]]:
             if not {"Date", "Time", "gpu", "pwr"} <= row.keys():
                 raise RecordingError("log date, time and power: nvidia-smi dmon -s p -o DT")
             rows.append((row["Date"].replace("/", ""), row["Time"], row["gpu"], row["pwr"]))
-    notes = junk_note(junk, len(rows) + len(junk))
+    notes += junk_note(junk, len(rows) + len(junk))
     if not rows:
         raise RecordingError("it holds no readings")
     return rows, notes
