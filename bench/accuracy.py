@@ -123,7 +123,7 @@ def _configuration(
     progress.update(task, description=f"{config.name}: starting")
     with tempfile.TemporaryDirectory(prefix="pyenergy-accuracy-") as folder:
         runners, failed = drive.launch(peers, Path(folder), config, seed)
-        outcome.missing.update(failed)
+        outcome.missing = {**failed, **outcome.missing}
         outcome.versions.update({r.peer.name: r.version for r in runners})
         try:
             for name in scenarios.BUILDERS:
@@ -132,7 +132,7 @@ def _configuration(
                 for record in records:
                     record.config = config.name
                 outcome.records += records
-                outcome.missing.update(failed)
+                outcome.missing = {**failed, **outcome.missing}
                 progress.advance(task)
         finally:
             for runner in runners:
