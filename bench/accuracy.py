@@ -22,7 +22,7 @@ from .peers.score import Record
 from .peers.worlds import SENSORS, Config
 
 QUICK_SENSORS = ("a100", "h100")
-WIDTH = 170  # of the tables where the output has none
+WIDTH = 180  # of the tables where the output has none
 
 
 @dataclass

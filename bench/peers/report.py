@@ -17,6 +17,7 @@ from rich.table import Table
 from ..harness import machine
 from . import OURS, PEERS, score
 from .score import Coverage, Record
+from .worlds import WRONG_GAIN, WRONG_OFFSET_W
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,9 +130,10 @@ def chart(records: list[Record], path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    wrong = f"readings {(WRONG_GAIN - 1) * 100:g} % and {WRONG_OFFSET_W:g} W too high"
     panels = {
-        "gain and offset right": [r for r in records if "gain right" in r.config],
-        "gain 4 % and offset 4 W too high": [r for r in records if "gain wrong" in r.config],
+        "readings right": [r for r in records if "gain right" in r.config],
+        wrong: [r for r in records if "gain wrong" in r.config],
     }
     panels = {title: group for title, group in panels.items() if group}
     with mpl.rc_context({"font.size": 10, "svg.hashsalt": "pyenergy", "svg.fonttype": "none"}):
@@ -139,23 +141,28 @@ def chart(records: list[Record], path: Path) -> None:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (title, group) in zip(axes, panels.items(), strict=True):
             _panel(ax, title, group)
-        axes[0].set_ylabel("error of one window, %\n(thick: median, thin: 95th percentile)")
-        handles, labels = axes[0].get_legend_handles_labels()
+        axes[0].set_ylabel("error of one window (thick: median, thin: 95th percentile)")
+        drawn = axes[0].get_legend_handles_labels()
+        handles, labels = (names[::-1] for names in drawn)  # ours first
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def _panel(ax: Axes, title: str, records: list[Record]) -> None:
-    for tool in reversed(tools_of(records)):  # ours last: on top
+    tools = tools_of(records)
+    for k, tool in reversed(list(enumerate(tools))):  # ours last: on top
         colour, marker = STYLES[tool]
         points = score.by_length((r for r in records if r.tool == tool), EDGES_S)
-        x = [p.length_s for p in points]
+        apart = 1.04 ** (k - (len(tools) - 1) / 2)  # tools that agree would hide each other
+        x = [p.length_s * apart for p in points]
         median = [max(p.median, FLOOR_PERCENT) for p in points]
         p95 = [max(p.p95, FLOOR_PERCENT) for p in points]
-        width = 2.6 if tool == OURS else 1.6
+        width = 2.6 if tool == OURS else 1.4
         ax.plot(x, median, color=colour, marker=marker, markersize=5, lw=width, label=tool)
         ax.plot(x, p95, color=colour, lw=0.6, alpha=0.8)
-    ax.set(xscale="log", yscale="log", title=title, xlabel="length of the window, s")
+    ax.set(xscale="log", yscale="log", title=title, xlabel="length of the window")
+    ax.xaxis.set_major_formatter(lambda s, _: f"{s:g} s" if s >= 1 else f"{s * 1e3:g} ms")
+    ax.yaxis.set_major_formatter(lambda percent, _: f"{percent:g} %")
     ax.grid(True, which="major", lw=0.4, color="#cccccc")
     ax.spines[["top", "right"]].set_visible(False)
 

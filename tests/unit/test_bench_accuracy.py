@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `bench` is not installed
-from bench.peers import PEERS, chosen, report, scenarios, score, venvs, worlds  # noqa: E402
-from bench.peers.score import Coverage, Record  # noqa: E402
+from bench.peers import PEERS, chosen, report, scenarios, score, venvs, worlds
+from bench.peers.score import Coverage, Record
 
 NAMES = list(scenarios.BUILDERS)
 
