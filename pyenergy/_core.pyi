@@ -397,6 +397,7 @@ class SimCard:
         self,
         *,
         present: bool | None = None,
+        integrates: str | None = None,
         update_ns: typing.SupportsInt | typing.SupportsIndex | None = None,
         phase_ns: typing.SupportsInt | typing.SupportsIndex | None = None,
         epoch_ns: typing.SupportsInt | typing.SupportsIndex | None = None,

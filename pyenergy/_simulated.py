@@ -181,6 +181,7 @@ class SimulatedCard:
         self,
         *,
         present: bool = True,
+        integrates: Literal["truth", "sensor"] | None = None,
         period_s: float | None = None,
         phase_s: float | None = None,
         epoch_ns: int | None = None,
@@ -191,9 +192,16 @@ class SimulatedCard:
     ) -> None:
         """Change the energy counter; what is not given stays.
 
-        It shows ``start_j`` at ``epoch_ns`` and ``gain`` times the true energy since, at its
+        It shows ``start_j`` at ``epoch_ns`` and ``gain`` times the energy counted since, at its
         latest update (every ``period_s``; 0: always), in steps of ``quantum_j`` (at least 1 mJ),
         and wraps at ``modulus_j`` (0: never).
+
+        What it counts: the true energy when it ``integrates`` the ``"truth"``; with ``"sensor"``,
+        at each update of the instant field, that reading (faults apart, whether or not the field
+        is present) times the time since the update before. Such a counter needs a field with
+        ``update_s`` above 0; ``ValueError`` otherwise, here and in :meth:`configure`. Its first
+        read adds up all readings since ``epoch_ns`` (some 10 million per second; the presets'
+        epoch is time 0): on a host that is long up, give an epoch just before the test.
         """
 
         def millijoules(joules: float | None) -> float | None:
@@ -201,6 +209,7 @@ class SimulatedCard:
 
         self._core.configure_counter(
             present=present,
+            integrates=integrates,
             update_ns=_ns(period_s),
             phase_ns=_ns(phase_s),
             epoch_ns=epoch_ns,

@@ -143,16 +143,17 @@ void configure(const SimCard& card, bool average, std::optional<bool> present,
 }
 
 void configure_counter(const SimCard& card, std::optional<bool> present,
-                       std::optional<Ns> update_ns, std::optional<Ns> phase_ns,
-                       std::optional<Ns> epoch_ns, std::optional<double> gain,
-                       std::optional<double> start_mj, std::optional<double> quantum_mj,
-                       std::optional<double> modulus_mj) {
+                       const std::optional<std::string>& integrates, std::optional<Ns> update_ns,
+                       std::optional<Ns> phase_ns, std::optional<Ns> epoch_ns,
+                       std::optional<double> gain, std::optional<double> start_mj,
+                       std::optional<double> quantum_mj, std::optional<double> modulus_mj) {
   EnergyCounter counter;
   {
     const CardLock lock(*card);
     counter = (*card).counter;
   }
   counter.present = present.value_or(true) ? 1 : 0;
+  if (integrates) counter.integrates = integrates_by_name(*integrates);
   assign(counter.update, update_ns);
   assign(counter.phase, phase_ns);
   assign(counter.epoch, epoch_ns);
@@ -222,10 +223,10 @@ void bind_sensors(py::class_<SimCard>& c) {
         py::arg("gain") = py::none(), py::arg("offset_w") = py::none(),
         py::arg("noise_w") = py::none(), py::arg("quantum_w") = py::none());
   c.def("configure_counter", &configure_counter, py::kw_only(), py::arg("present") = py::none(),
-        py::arg("update_ns") = py::none(), py::arg("phase_ns") = py::none(),
-        py::arg("epoch_ns") = py::none(), py::arg("gain") = py::none(),
-        py::arg("start_mj") = py::none(), py::arg("quantum_mj") = py::none(),
-        py::arg("modulus_mj") = py::none());
+        py::arg("integrates") = py::none(), py::arg("update_ns") = py::none(),
+        py::arg("phase_ns") = py::none(), py::arg("epoch_ns") = py::none(),
+        py::arg("gain") = py::none(), py::arg("start_mj") = py::none(),
+        py::arg("quantum_mj") = py::none(), py::arg("modulus_mj") = py::none());
   c.def(
       "set_latency",
       [](const SimCard& card, Ns base, Ns slow, double probability) {

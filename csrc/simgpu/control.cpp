@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "simgpu/power_law.h"
+#include "simgpu/sensor_model.h"
 #include "simgpu/world.h"
 
 namespace pyenergy::simgpu {
@@ -16,6 +17,7 @@ namespace {
 
 // Longest time constant, window or period: beyond it int64 ns would overflow in the low-pass.
 constexpr Ns kLongest = 1'000'000 * kSecond;
+constexpr Ns kAlways = std::numeric_limits<Ns>::min();
 
 void require(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
@@ -23,6 +25,11 @@ void require(bool holds, const char* message) {
 
 void require_length(Ns duration, bool zero_allowed, const char* message) {
   require(duration <= kLongest && (zero_allowed ? duration >= 0 : duration > 0), message);
+}
+
+void require_addable(const PowerField& instant, const EnergyCounter& counter) {
+  require(counter.integrates != Integrates::kSensor || instant.update > 0,
+          "the energy counter can add the readings of a sensor with an update period above 0 only");
 }
 
 // Demand that makes the board draw `watts`.
@@ -53,11 +60,13 @@ void replace_from(T* items, std::uint32_t& count, std::uint32_t index, const T& 
 void append(Card& card, const Segment& segment) {
   const std::uint32_t index = first_from(card.segments, card.segment_count, segment.start);
   if (index >= kMaxSegments) throw std::length_error("the card's script is full (4096 segments)");
+  forget_sums(card, segment.start);
   replace_from(card.segments, card.segment_count, index, segment);
   rebuild(card, index);
 }
 
 void rescale_clocks(Card& card) noexcept {
+  forget_sums(card, kAlways);
   for (std::uint32_t i = 0; i < card.clock_count; ++i) {
     card.clocks[i].scale = std::pow(card.clocks[i].hz / card.reference_hz, card.alpha);
   }
@@ -69,8 +78,6 @@ struct Named {
   std::string_view name;
   Value value;
 };
-
-constexpr Ns kAlways = std::numeric_limits<Ns>::min();
 
 // The names of the Python API, with what a fault does unless told otherwise.
 constexpr Named<Fault> kFaultNames[] = {
@@ -102,6 +109,11 @@ constexpr Named<Call> kCallNames[] = {
     {"memory", Call::kMemory},
     {"mig", Call::kMig},
     {"processes", Call::kProcesses},
+};
+
+constexpr Named<Integrates> kIntegratesNames[] = {
+    {"truth", Integrates::kTruth},
+    {"sensor", Integrates::kSensor},
 };
 
 template <typename Value, std::size_t N>
@@ -162,6 +174,7 @@ void set_clock(Card& card, double hz, Ns at) {
   const std::uint32_t index = std::max(1u, first_from(card.clocks, card.clock_count, at));
   if (index >= kMaxClockEvents) throw std::length_error("the card's clock table is full (1024)");
   const ClockEvent event{at, hz, std::pow(hz / card.reference_hz, card.alpha)};
+  forget_sums(card, at);
   replace_from(card.clocks, card.clock_count, index, event);
   rebuild(card, first_from(card.segments, card.segment_count, at));
 }
@@ -177,6 +190,7 @@ void set_thermal(Card& card, double leak, Ns tau) {
   require(std::isfinite(leak) && leak >= 0.0, "leakage must be finite and not negative");
   require_length(tau, false, "the thermal time constant lies between 1 ns and 1e6 s");
   const CardLock lock(card);
+  forget_sums(card, kAlways);
   card.leak = leak;
   card.thermal_tau = tau;
   rebuild(card, 0);
@@ -191,7 +205,13 @@ void set_field(Card& card, bool average, const PowerField& field) {
   require(std::isfinite(field.gain) && std::isfinite(field.offset_w), "gain, offset: not finite");
   require(field.noise_w >= 0.0 && field.quantum_w >= 0.0, "noise and quantum: not negative");
   const CardLock lock(card);
-  (average ? card.average : card.instant) = field;
+  if (average) {
+    card.average = field;
+    return;
+  }
+  require_addable(field, card.counter);
+  forget_sums(card, kAlways);
+  card.instant = field;
 }
 
 void set_counter(Card& card, const EnergyCounter& counter) {
@@ -199,6 +219,8 @@ void set_counter(Card& card, const EnergyCounter& counter) {
   require(std::isfinite(counter.gain) && counter.quantum_mj >= 1.0 && counter.modulus_mj >= 0.0,
           "a counter counts whole millijoules and its modulus is not negative");
   const CardLock lock(card);
+  require_addable(card.instant, counter);
+  forget_sums(card, kAlways);
   card.counter = counter;
 }
 
@@ -238,5 +260,8 @@ void clear_faults(Card& card) {
 
 Fault fault_by_name(const std::string& name) { return find_named(kFaultNames, name, "fault"); }
 Call call_by_name(const std::string& name) { return find_named(kCallNames, name, "call"); }
+Integrates integrates_by_name(const std::string& name) {
+  return find_named(kIntegratesNames, name, "way to count");
+}
 
 }  // namespace pyenergy::simgpu

@@ -25,7 +25,8 @@ void set_clock(Card& card, double hz, Ns at);
 void set_power_law(Card& card, double alpha);
 void set_thermal(Card& card, double leak, Ns tau);
 
-// Replaces one of the card's sensors whole.
+// Replaces one of the card's sensors whole. A counter that adds the instant field's readings needs
+// one that updates: std::invalid_argument otherwise, from either function.
 void set_field(Card& card, bool average, const PowerField& field);
 void set_counter(Card& card, const EnergyCounter& counter);
 void set_latency(Card& card, const Latency& latency);
@@ -40,5 +41,6 @@ void clear_faults(Card& card);
 // The fault comes with its defaults: on everything, always, from ever on.
 Fault fault_by_name(const std::string& name);
 Call call_by_name(const std::string& name);
+Integrates integrates_by_name(const std::string& name);
 
 }  // namespace pyenergy::simgpu

@@ -13,12 +13,13 @@
 namespace pyenergy::simgpu {
 
 inline constexpr std::uint64_t kMagic = 0x554750474d495350;  // "PSIMGPGU", little endian
-inline constexpr std::uint32_t kLayoutVersion = 1;           // raise it with every change below
+inline constexpr std::uint32_t kLayoutVersion = 2;           // raise it with every change below
 inline constexpr std::uint32_t kMaxCards = 64;
 inline constexpr std::uint32_t kMaxSegments = 4096;
 inline constexpr std::uint32_t kMaxClockEvents = 1024;
 inline constexpr std::uint32_t kMaxFaults = 64;
 inline constexpr std::uint32_t kMaxMig = 7;
+inline constexpr std::uint32_t kMaxSums = 4096;
 
 // NVML's return codes, the vendor status that both faces report.
 enum Status : std::int32_t {
@@ -92,14 +93,33 @@ struct PowerField {
   double gain, offset_w, noise_w, quantum_w;
 };
 
+// What the energy counter adds up: the true energy, or at each update of the instant field the time
+// since its last one times its reading.
+enum class Integrates : std::uint32_t { kTruth, kSensor };
+
 struct EnergyCounter {
   std::uint32_t present;
+  Integrates integrates;
   Ns update;    // 0: continuous
   Ns phase;     // t_k = phase + k * update
   Ns epoch;     // where it began to count
   double gain;  // of what it counts against the truth
   double start_mj, quantum_mj;
   double modulus_mj;  // 0: none
+};
+
+// Sum over all updates of the instant field after the counter's epoch up to update k.
+struct SensorSum {
+  std::int64_t k;
+  double joules, rest;  // the sum and what rounding left out of it
+};
+
+// Sums known so far, so that a read adds few readings: a cache of what the card implies.
+struct SensorSums {
+  std::uint32_t count;
+  std::int64_t stride;
+  SensorSum marks[kMaxSums];  // sorted: every `stride` updates from the epoch's on
+  SensorSum latest;           // the furthest; meaningful when count > 0
 };
 
 struct Latency {
@@ -153,6 +173,7 @@ struct Card {
   PowerField instant, average;
   std::uint32_t power_by_field;  // fields 185, 186 exist (newer drivers and cards)
   EnergyCounter counter;
+  mutable SensorSums sums;
   Latency latency;
   std::uint64_t calls[static_cast<int>(Call::kCount)];
   std::uint32_t fault_count, clock_count, segment_count;

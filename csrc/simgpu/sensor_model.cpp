@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "simgpu/sensor_model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -28,10 +29,61 @@ double noise(const Card& card, const PowerField& field, std::int64_t k) noexcept
   return field.noise_w * normal(card.id.seed, stream, static_cast<std::uint64_t>(k));
 }
 
+// Keeps what rounding loses, so that a difference of two sums has the digits of a sum of its own.
+void add(SensorSum& sum, double joules) noexcept {
+  const double total = sum.joules + joules;
+  const double added = total - sum.joules;
+  sum.rest += (sum.joules - (total - added)) + (joules - added);
+  sum.joules = total;
+}
+
+void mark(SensorSums& sums, const SensorSum& sum) noexcept {
+  if (sums.count == kMaxSums) {
+    sums.count = kMaxSums / 2;
+    sums.stride *= 2;
+    for (std::uint32_t i = 0; i < sums.count; ++i) sums.marks[i] = sums.marks[2 * i];
+  }
+  sums.marks[sums.count++] = sum;
+}
+
+// Sum of the instant field's readings, each times the time since the one before, after the epoch
+// up to t. Always added in the same order: every process gets the same bits.
+SensorSum sensor_sum(const Card& card, Ns t) noexcept {
+  const PowerField& field = card.instant;
+  SensorSums& sums = card.sums;
+  if (sums.count == 0) {
+    sums.stride = 1;
+    sums.latest = {latest_update(field, card.id.seed, card.counter.epoch).k, 0.0, 0.0};
+    mark(sums, sums.latest);
+  }
+  const std::int64_t k = latest_update(field, card.id.seed, t).k;
+  SensorSum sum = sums.latest;
+  if (sum.k > k) {
+    const std::int64_t nearest = (k - sums.marks[0].k) / sums.stride;
+    sum = sums.marks[std::min<std::int64_t>(nearest, sums.count - 1)];
+  }
+  Ns before = update_time(field, card.id.seed, sum.k);
+  while (sum.k < k) {
+    const Update update{sum.k + 1, update_time(field, card.id.seed, sum.k + 1)};
+    add(sum, power_reading(card, field, update) * static_cast<double>(update.t - before) * 1e-9);
+    sum.k = update.k;
+    before = update.t;
+    if (sum.k == sums.marks[0].k + sums.count * sums.stride) mark(sums, sum);
+  }
+  if (sum.k > sums.latest.k) sums.latest = sum;
+  return sum;
+}
+
+double counted_joules(const Card& card, Ns from, Ns t) noexcept {
+  if (card.counter.integrates == Integrates::kTruth) return total_energy(card, from, t);
+  const SensorSum end = sensor_sum(card, t), start = sensor_sum(card, from);
+  return (end.joules - start.joules) + (end.rest - start.rest);
+}
+
 // The whole counter in mJ from `from` to its update at t, before resets and modulus.
 double counted_mj(const Card& card, Ns from, Ns t) noexcept {
   if (t <= from) return 0.0;
-  const double mj = total_energy(card, from, t) * 1e3 * card.counter.gain;
+  const double mj = counted_joules(card, from, t) * 1e3 * card.counter.gain;
   const double quantum = card.counter.quantum_mj;
   return std::floor(mj / quantum) * quantum;
 }
@@ -70,6 +122,15 @@ double power_reading(const Card& card, const PowerField& field, Update update) n
                                                           : boxcar(card, field.window, t);
   const double y = field.gain * filtered + field.offset_w + noise(card, field, update.k);
   return field.quantum_w > 0.0 ? std::round(y / field.quantum_w) * field.quantum_w : y;
+}
+
+void forget_sums(Card& card, Ns from) noexcept {
+  SensorSums& sums = card.sums;
+  const auto outdated = [&](const SensorSum& sum) {
+    return update_time(card.instant, card.id.seed, sum.k) - card.instant.delay >= from;
+  };
+  while (sums.count > 0 && outdated(sums.marks[sums.count - 1])) --sums.count;
+  if (sums.count > 0 && outdated(sums.latest)) sums.latest = sums.marks[sums.count - 1];
 }
 
 double counter_reading(const Card& card, Ns t) noexcept {

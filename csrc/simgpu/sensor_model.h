@@ -19,7 +19,11 @@ Ns update_time(const PowerField& field, std::uint64_t seed, std::int64_t k) noex
 // Value of update k, in W, without faults.
 double power_reading(const Card& card, const PowerField& field, Update update) noexcept;
 // The counter at t in mJ (a whole number of quanta), with its resets and backward steps.
+// One that adds readings adds, on a read, those since the furthest that any process asked for.
 double counter_reading(const Card& card, Ns t) noexcept;
+// Drops the cached sums of the readings that a change of the power from `from` on can alter. To be
+// called before the change; with the earliest time when the instant field or the counter changes.
+void forget_sums(Card& card, Ns from) noexcept;
 
 // Deterministic noise: uniform in [0, 1) and standard normal.
 double uniform(std::uint64_t seed, std::uint64_t stream, std::uint64_t k) noexcept;

@@ -70,7 +70,9 @@ bool lock(pthread_mutex_t& mutex) noexcept {
 }  // namespace
 
 CardLock::CardLock(Card& card) noexcept : card_(card) {
-  if (lock(card_.mutex)) rebuild(card_, 0);
+  if (!lock(card_.mutex)) return;
+  card_.sums.count = 0;
+  rebuild(card_, 0);
 }
 CardLock::~CardLock() { pthread_mutex_unlock(&card_.mutex); }
 

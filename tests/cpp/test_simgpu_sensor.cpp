@@ -238,5 +238,7 @@ TEST_CASE("calls take their time, and rare ones longer") {
 TEST_CASE("unknown names tell the known ones") {
   CHECK_THROWS_WITH_AS(fault_by_name("fire"), doctest::Contains("gpu_lost"), std::invalid_argument);
   CHECK_THROWS_WITH_AS(call_by_name("fire"), doctest::Contains("fields"), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(integrates_by_name("fire"), doctest::Contains("truth, sensor"),
+                       std::invalid_argument);
   CHECK_THROWS_WITH_AS(find_preset("a101"), doctest::Contains("a100"), std::invalid_argument);
 }

@@ -140,6 +140,25 @@ def test_counter_counts_from_its_epoch_with_its_gain() -> None:
         assert card.counter_j(4 * S) == 0.0
 
 
+def test_counter_of_readings_errs_as_a_sensor_that_sees_a_quarter_of_the_time() -> None:
+    # Pulses of 50 ms every 200 ms, seen through 25 ms of every 101.2 ms: two updates take 202.4 ms,
+    # so that what is seen of the pulses drifts for 17 s until it repeats.
+    with simulated("a100") as world:
+        card = world[0]
+        card.square_wave(60.0, 380.0, 0.2, duty=0.25, at_ns=0)
+        card.configure_counter(integrates="sensor", epoch_ns=S, period_s=0.0)
+        updates = {t: watts for watts, t in map(card.reading_w, range(S // 2, 12 * S, S // 20))}
+        times = np.array(list(updates))
+        joules = np.diff(times) * 1e-9 * np.array(list(updates.values()))[1:]
+        errors = []
+        for t in range(2 * S, 12 * S, S // 10):
+            seen = (times[1:] > S) & (times[1:] <= t)
+            # Floored to its millijoule.
+            assert card.counter_j(t) == pytest.approx(joules[seen].sum() - 5e-4, abs=5.1e-4)
+            errors.append(card.counter_j(t) / card.true_energy_j(S, t) - 1.0)
+        assert max(map(abs, errors[20:])) > 0.2
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -149,6 +168,8 @@ def test_counter_counts_from_its_epoch_with_its_gain() -> None:
         (lambda card: card.script([(5, 100.0), (5, 200.0)]), "increase"),
         (lambda card: card.configure("total"), "instant, average"),
         (lambda card: card.configure(update_s=0.1, jitter_s=0.1), "jitter"),
+        (lambda card: card.configure_counter(integrates="power"), "truth, sensor"),
+        (lambda card: card.configure_counter(integrates="sensor"), "update period"),
         (lambda card: card.inject("on_fire"), "gpu_lost"),
         (lambda card: card.inject("fails", "coffee"), "fields"),
         (lambda card: card.inject("fails", every=2, once=True), "once or every"),
