@@ -146,7 +146,7 @@ def _print(console: Console, outcome: Outcome, where: dict[str, str]) -> None:
     console.print(report.coverage_table(outcome.records))
     console.print(report.cost_table(outcome.records, outcome.versions))
     for tool, why in outcome.missing.items():
-        console.print(f"[red]missing:[/] {tool}: {why}", highlight=False)
+        console.print(f"missing: {tool}: {why}", style="red", markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.table import Table
 
 from ..harness import machine
@@ -92,7 +93,7 @@ def coverage_table(records: list[Record]) -> Table:
     """How often our intervals held the truth, with the bounds of that share."""
     ours = [r for r in records if r.tool == OURS and len(r.u_j)]
     table = Table(
-        "scenario", "gain right", "gain wrong", "same card, gain right",
+        "scenario", "gain right", "gain wrong", "same card, gain right", "median half-width, %",
         title="Coverage of pyenergy's 95 % intervals", title_justify="left",
     )  # fmt: skip
     for name, group in [*_grouped(ours, "scenario"), ("all", ours)]:
@@ -100,7 +101,8 @@ def coverage_table(records: list[Record]) -> Table:
         wrong = [r for r in group if "gain wrong" in r.config]
         # What repeats on one card leaves its gain out: the truth has it only where it is right.
         cells = (_coverage(right), _coverage(wrong), _coverage(right, same_card=True))
-        table.add_row(name, *map(str, cells))
+        widths = [w for r in group for w in score.half_widths_percent(r)]
+        table.add_row(name, *map(str, cells), f"{np.median(widths):.1f}" if widths else "")
     return table
 
 

@@ -113,6 +113,11 @@ def coverage(record: Record, same_card: bool = False) -> Coverage:
     return Coverage(int((errors[known] <= SIGMAS * u[known]).sum()), int(known.sum()))
 
 
+def half_widths_percent(record: Record) -> NDArray[np.float64]:
+    """Half of each 95 % interval against the truth: a wide one holds it easily."""
+    return np.asarray(SIGMAS * np.array(record.u_j) / np.array(record.truth_j) * 100)
+
+
 @dataclass(frozen=True)
 class Point:
     """Errors of the windows of about one length."""

@@ -115,6 +115,7 @@ def test_coverage_is_told_apart_by_gain() -> None:
     right_cells, wrong_cells = (list(table.columns[k].cells) for k in (1, 2))
     assert right_cells[-1].startswith("1/1")
     assert wrong_cells[-1].startswith("0/1")
+    assert next(iter(table.columns[4].cells)) == "2.0"
 
 
 def test_costs_are_per_second_measured() -> None:
