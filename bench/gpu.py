@@ -24,7 +24,7 @@ import pyenergy
 from pyenergy import _core
 from pyenergy._devices import Device, resolve
 from pyenergy._trace import Trace
-from pyenergy.sensor.update_clock import measure_period
+from pyenergy.sensor.update_clock import fit_clock
 from pyenergy.units import NS_PER_S
 
 from .harness import machine
@@ -98,7 +98,7 @@ def _sensors(devices: str, seconds: float, torch_device: str) -> dict[str, Any]:
     data = next(iter(trace.recorded.devices.values()))
     channels = {}
     for name, channel in data.channels.items():
-        period = measure_period(data.runs[name])
+        period = fit_clock(data.runs[name])
         entry: dict[str, Any] = {"read_as": channel.source, "scope": channel.scope}
         if period is not None:
             entry["update_period_s"], entry["u_s"] = period.period_s, period.u_s

@@ -18,7 +18,7 @@ from .._devices import Device, devices, resolve
 from ..errors import DeviceError
 from ..recording.series import Runs
 from ..sensor.catalog import prior_for
-from ..sensor.update_clock import measure_period
+from ..sensor.update_clock import fit_clock
 from ..units import NS_PER_S, engineering
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _last(runs: Runs, unit: str) -> str:
 
 
 def _period(runs: Runs) -> str:
-    measured = measure_period(runs)
+    measured = fit_clock(runs)
     if measured is not None:
         text = f"{measured.period_s * 1e3:.2f} ± {measured.u_s * 1e3:.2g} ms"
         return text + f" ({measured.changes} changes, {measured.violations} off the clock)"

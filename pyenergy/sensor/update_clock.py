@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The update period of a reading, from the brackets of its changes."""
+"""When a sensor updates: its clock, recovered from polls, and the updates that it published."""
 
 from __future__ import annotations
 
@@ -16,101 +16,290 @@ if TYPE_CHECKING:
 
     from ..recording.series import Runs
 
-__all__ = ["UpdatePeriod", "measure_period"]
+__all__ = ["UpdateClock", "Updates", "fit_clock", "updates_of"]
 
 _MIN_CHANGES = 5
+_FIRST_CHANGES = 64  # the search for the period looks at these; the rest extends the fit
+_MOST_CANDIDATES = 40_000
 
 
 @dataclass(frozen=True)
-class UpdatePeriod:
-    """Measured update period.
+class UpdateClock:
+    """``t_k = t0 + k T``, fitted to the brackets of a reading's changes.
 
     Attributes
     ----------
-    period_s : float
-        Fitted period, s.
-    u_s : float
-        Its standard uncertainty, s.
+    t0_ns : float
+        Time of update 0 after ``origin_ns``, ns.
+    period_ns : float
+        Period T, ns.
+    u_t0_ns, u_period_ns : float
+        Their standard uncertainties, ns.
+    scatter_ns : float
+        Root mean square of the changes about the clock, ns: half a poll, and the sensor's jitter.
     changes : int
         Changes that were seen.
     violations : int
-        Changes whose bracket (widened by the scatter of the rest) the fitted clock misses.
+        Changes that the clock misses by more than their bracket and twice the scatter: a skipped
+        phase, a doubled update, a call that hung.
+    origin_ns : int
+        Origin of ``t0_ns`` on CLOCK_MONOTONIC.
     """
 
-    period_s: float
-    u_s: float
+    t0_ns: float
+    period_ns: float
+    u_t0_ns: float
+    u_period_ns: float
+    scatter_ns: float
     changes: int
     violations: int
+    origin_ns: int
+
+    @property
+    def period_s(self) -> float:
+        """Period, s."""
+        return self.period_ns / NS_PER_S
+
+    @property
+    def u_s(self) -> float:
+        """Standard uncertainty of the period, s."""
+        return self.u_period_ns / NS_PER_S
+
+    def index(self, t_ns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Number of the latest update at or before each time (ns after ``origin_ns``)."""
+        return np.floor((t_ns - self.t0_ns) / self.period_ns)
 
 
-def measure_period(runs: Runs) -> UpdatePeriod | None:
-    """Fit ``t_k = t0 + k T`` to the changes of a reading.
+@dataclass(frozen=True)
+class Updates:
+    """What a sensor published, one entry an update.
+
+    Attributes
+    ----------
+    t_ns : ndarray of int64, shape (n,)
+        When it was published, ns of CLOCK_MONOTONIC, increasing.
+    value : ndarray of float64, shape (n,)
+        The reading, W.
+    steps : ndarray of float64, shape (n,)
+        Updates since the entry before (1 where none was missed); the first has 1.
+    u_t_ns : ndarray of float64, shape (n,)
+        Standard uncertainty of ``t_ns``, ns.
+    """
+
+    t_ns: NDArray[np.int64]
+    value: NDArray[np.float64]
+    steps: NDArray[np.float64]
+    u_t_ns: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.t_ns)
+
+
+@dataclass(frozen=True)
+class _Brackets:
+    """Each change lies in [lower, upper], ns after the origin."""
+
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+    @property
+    def middle(self) -> NDArray[np.float64]:
+        return (self.lower + self.upper) / 2
+
+    @property
+    def width(self) -> NDArray[np.float64]:
+        return self.upper - self.lower
+
+
+def fit_clock(runs: Runs, period_ns: float = 0.0) -> UpdateClock | None:
+    """Recover the update clock of a reading.
 
     A change lies between the last poll that saw the old value and the first that saw the new one.
-    Updates that repeat a value leave no change, so intervals are integer multiples of the period:
-    the candidates are the observed short intervals, each refined by least squares over all
-    changes; the largest period that explains at least nine changes in ten wins (half of a period
-    that explains everything explains everything too).
+    Updates that repeat a value leave no change, so intervals are integer multiples of the period.
+    The period is searched for, not taken from a median of gaps (integer indices slip when the
+    poll is coarse against the period): over the first changes the largest period whose phases
+    agree wins, then the fit grows over the recording, each change with the integer that the fit so
+    far gives it.
 
-    Returns None when fewer than five changes were seen, or when the reading changes with nearly
-    every poll: then it has no slower clock of its own.
+    Parameters
+    ----------
+    runs : Runs
+        Readings of a channel.
+    period_ns : float
+        Expected period, ns, searched for within 30 %; 0 where nothing is known.
+
+    Returns
+    -------
+    UpdateClock or None
+        None when fewer than five changes were seen, when the reading changes with nearly every
+        poll (it then has no slower clock of its own), or when no period explains nine changes in
+        ten.
     """
-    lower, upper = _brackets(runs)
-    if len(upper) < _MIN_CHANGES:
+    origin = int(runs.t_first_ns[0]) if len(runs) else 0
+    brackets, _ = _brackets(runs, origin)
+    if len(brackets.lower) < _MIN_CHANGES:
         return None
-    middle = (lower + upper) / 2
-    width = upper - lower
-    gaps = np.diff(middle)
-    poll = float(np.median(width))
-    if float(np.median(gaps)) < 3 * poll:
+    gaps = np.diff(brackets.middle)
+    if float(np.median(gaps)) < 2.5 * float(np.median(brackets.width)):
         return None
-    best: UpdatePeriod | None = None
-    for candidate in _candidates(gaps, poll):
-        fit = _refine(middle, width, candidate)
-        if fit is None or fit.violations > 0.1 * fit.changes:
-            continue
-        if best is None or fit.period_s > best.period_s * 1.5:
-            best = fit
-    return best
+    for expected in (period_ns, 0.0) if period_ns > 0 else (0.0,):
+        fit = _grow(brackets, _search(brackets, expected))
+        if fit is not None:
+            t0, period, u_t0, u_period, scatter, bad = fit
+            return UpdateClock(t0, period, u_t0, u_period, scatter, len(gaps) + 1, bad, origin)
+    return None
 
 
-def _brackets(runs: Runs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper end of each change's bracket, ns relative to the first run."""
+def _brackets(runs: Runs, origin: int) -> tuple[_Brackets, NDArray[np.int64]]:
+    """Brackets of the changes, and the run that each begins."""
     split = np.uint32(_core.FLAG_CONTINUES | _core.FLAG_GAP_BEFORE)
     usable = runs.usable
     fresh = usable[1:] & usable[:-1] & ((runs.flags[1:] & split) == 0)
-    origin = int(runs.t_first_ns[0]) if len(runs) else 0
     lower = (runs.t_last_ns[:-1][fresh] - origin).astype(np.float64)
     upper = (runs.read_first_ns[1:][fresh] - origin).astype(np.float64)
-    return lower, upper
+    return _Brackets(lower, upper), np.flatnonzero(fresh) + 1
 
 
-def _candidates(gaps: NDArray[np.float64], poll: float) -> NDArray[np.float64]:
-    low = float(np.quantile(gaps, 0.1))
-    near = gaps[(gaps >= low - poll) & (gaps < 1.5 * low + poll)]
-    base = float(np.median(near))
-    return np.array([base / 3, base / 2, base])
+def _search(brackets: _Brackets, expected: float) -> float:
+    """The period whose phases agree best over the first changes; the largest of equals."""
+    middle, width = brackets.middle[:_FIRST_CHANGES], brackets.width[:_FIRST_CHANGES]
+    gaps = np.diff(middle)
+    poll = float(np.median(width))
+    if expected > 0:
+        low, high = 0.7 * expected, 1.3 * expected
+    else:
+        short = float(np.quantile(gaps, 0.1))
+        near = gaps[(gaps >= short - poll) & (gaps < 1.5 * short + poll)]
+        base = float(np.median(near))
+        low, high = max(base / 3.3, 2 * poll), 1.3 * base
+    extent = float(middle[-1] - middle[0])
+    step = max(poll, 0.02 * low) * low / (6 * extent)
+    count = int(np.clip((high - low) / step, 200, _MOST_CANDIDATES))
+    candidates = np.linspace(low, high, count)
+    weight = 1 / (width**2 + poll**2)
+    score = np.empty(count)
+    for part in np.array_split(np.arange(count), max(1, count // 2000)):
+        phase = np.exp(2j * np.pi * middle[None, :] / candidates[part, None])
+        score[part] = np.abs(phase @ weight) / weight.sum()
+    good = np.flatnonzero(score >= 0.93 * score.max())
+    top = candidates[good[-1]]  # half a period agrees as well as the period itself
+    near_top = np.abs(candidates - top) <= 0.02 * top
+    return float(candidates[np.argmax(np.where(near_top, score, 0.0))])
 
 
-def _refine(
-    middle: NDArray[np.float64], width: NDArray[np.float64], period: float
-) -> UpdatePeriod | None:
-    """Integer indices from successive intervals, then least squares; twice."""
-    index = np.concatenate([[0.0], np.cumsum(np.round(np.diff(middle) / period))])
-    if index[-1] < 2:
-        return None
-    phase = 0.0
-    for _ in range(2):
-        design = np.stack([np.ones_like(index), index], axis=1)
-        (phase, period), *_ = np.linalg.lstsq(design, middle, rcond=None)
-        if period <= 0:
-            return None
-        index = np.round((middle - phase) / period)
+def _grow(
+    brackets: _Brackets, period: float
+) -> tuple[float, float, float, float, float, int] | None:
+    """(t0, T, u(t0), u(T), scatter, violations) by least squares over ever more changes."""
+    middle, width = brackets.middle, brackets.width
+    poll = float(np.median(width))
+    count = min(_FIRST_CHANGES, len(middle))
+    angle = np.angle(np.exp(2j * np.pi * middle[:count] / period).mean())
+    phase = float(angle / (2 * np.pi) * period)
+    sigma = np.sqrt(width**2 + poll**2) / np.sqrt(12)
+    while True:
+        for _ in range(3):
+            index = np.round((middle[:count] - phase) / period)
+            residual = middle[:count] - phase - index * period
+            scale = max(1.5 * float(np.median(np.abs(residual / sigma[:count]))), 1.0)
+            # Huber's weights: a call that hung or a lost phase must not tilt the clock.
+            weight = 1 / np.maximum(np.abs(residual / sigma[:count]) / (2 * scale), 1.0)
+            fit = _line(index, middle[:count], weight / sigma[:count] ** 2)
+            if fit is None:
+                return None
+            phase, period, u_phase, u_period = fit
+        if count == len(middle):
+            break
+        count = min(2 * count, len(middle))
+    index = np.round((middle - phase) / period)
     residual = middle - phase - index * period
-    scatter = float(np.sqrt(np.mean(residual**2)))
-    allowed = width / 2 + 2 * scatter
-    # Residuals that fill the whole period mean that the indices are arbitrary.
-    violations = int((np.abs(residual) > np.minimum(allowed, period / 5)).sum())
-    spread = float(np.sqrt(np.sum((index - index.mean()) ** 2)))
-    noise = max(scatter, float(np.median(width)) / np.sqrt(12))
-    return UpdatePeriod(period / NS_PER_S, noise / spread / NS_PER_S, len(middle), violations)
+    scatter = float(np.sqrt(np.median(residual**2) * 2.2))  # of a normal or an even spread
+    allowed = np.minimum(width / 2 + 2 * scatter, period / 4)
+    violations = int((np.abs(residual) > allowed).sum())
+    if violations > 0.1 * len(middle):
+        return None
+    widen = max(1.0, scatter / float(np.median(sigma)))
+    return phase, period, u_phase * widen, u_period * widen, scatter, violations
+
+
+def _line(
+    index: NDArray[np.float64], t: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[float, float, float, float] | None:
+    """Weighted straight line t = phase + index * period, and the standard errors of both."""
+    total = weight.sum()
+    mean_i, mean_t = (weight @ index) / total, (weight @ t) / total
+    spread = weight @ (index - mean_i) ** 2
+    if spread <= 0:
+        return None
+    period = float(weight @ ((index - mean_i) * (t - mean_t)) / spread)
+    if period <= 0:
+        return None
+    u_phase = float(np.sqrt(1 / total + mean_i**2 / spread))
+    return float(mean_t - period * mean_i), period, u_phase, float(np.sqrt(1 / spread))
+
+
+def updates_of(runs: Runs, clock: UpdateClock | None) -> Updates:
+    """Every update that was seen, also those that repeated a value.
+
+    A change is placed where the clock says, inside its bracket; a run that lasts n periods holds n
+    updates. Without a clock only changes count, each in the middle of its bracket.
+    """
+    origin = clock.origin_ns if clock is not None else (int(runs.t_first_ns[0]) if len(runs) else 0)
+    usable = np.flatnonzero(runs.usable)
+    first = (runs.t_first_ns[usable] - origin).astype(np.float64)
+    last = (runs.t_last_ns[usable] - origin).astype(np.float64)
+    brackets, begins = _brackets(runs, origin)
+    lower, upper = np.full(len(runs), -np.inf), np.full(len(runs), np.inf)
+    lower[begins], upper[begins] = brackets.lower, brackets.upper
+    lower, upper = lower[usable], upper[usable]
+    if clock is None:
+        t = np.where(np.isfinite(lower), (lower + upper) / 2, first)
+        u = np.where(np.isfinite(lower), (upper - lower) / np.sqrt(12), 0.0)
+        keep = (runs.flags[usable] & np.uint32(_core.FLAG_CONTINUES)) == 0
+        return _updates(origin, t[keep], runs.value[usable][keep], np.arange(keep.sum()), u[keep])
+    return _ticks(clock, runs.value[usable], first, last, lower, upper)
+
+
+def _ticks(
+    clock: UpdateClock,
+    value: NDArray[np.float64],
+    first: NDArray[np.float64],
+    last: NDArray[np.float64],
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+) -> Updates:
+    t0, period = clock.t0_ns, clock.period_ns
+    changed = np.isfinite(lower)
+    with np.errstate(invalid="ignore"):
+        middle = np.where(changed, (lower + upper) / 2, first)
+    # A run whose beginning was not seen shows what was published at the latest update before it.
+    begin = np.where(changed, np.round((middle - t0) / period), clock.index(first))
+    end = np.maximum(clock.index(last), begin)
+    # Two changes never share an update, nor does one come before the other.
+    end[:-1] = np.minimum(end[:-1], np.maximum(begin[1:] - 1, begin[:-1]))
+    count = (end - begin + 1).astype(np.int64)
+    run = np.repeat(np.arange(len(value)), count)
+    offset = np.arange(len(run)) - np.repeat(np.cumsum(count) - count, count)
+    index = begin[run] + offset
+    t = t0 + index * period
+    is_change = (offset == 0) & changed[run]
+    slack = 2 * clock.scatter_ns
+    inside = np.clip(t, lower[run], upper[run])
+    # A change outside its bracket is where it was seen: the clock lost its phase there.
+    t = np.where(is_change & (np.abs(inside - t) > slack), inside, t)
+    u = np.full(len(t), np.hypot(clock.u_t0_ns, 1.0))
+    u = np.where(is_change & (np.abs(inside - t0 - index * period) > slack), clock.scatter_ns, u)
+    keep = np.concatenate([[True], np.diff(index) > 0]) if len(index) else np.zeros(0, bool)
+    return _updates(clock.origin_ns, t[keep], value[run][keep], index[keep], u[keep])
+
+
+def _updates(
+    origin: int,
+    t: NDArray[np.float64],
+    value: NDArray[np.float64],
+    index: NDArray[np.float64],
+    u: NDArray[np.float64],
+) -> Updates:
+    steps = np.maximum(np.diff(index, prepend=index[:1] - 1), 1).astype(np.float64)
+    t_ns = np.maximum.accumulate(origin + np.round(t).astype(np.int64)) if len(t) else t.astype("i8")
+    return Updates(t_ns, np.asarray(value, np.float64), steps, u)

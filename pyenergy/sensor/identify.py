@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which response a sensor has: found from readings and from when the work ran.
+
+No meter is needed: the readings are explained by filtered activity (`level.fit_level`), and the
+response that explains them best wins. What the data leave open stays open: the answer is a set of
+weighted responses, and whoever uses them spreads over all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .level import best_drift, fit_level
+from .response import Response, filtered
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .. import _core
+    from .response import Family
+    from .update_clock import Updates
+
+__all__ = ["Belief", "ResponsePrior", "Weighted", "identify"]
+
+_COARSE_DRIFTS = (1e-5, 1e-3, 0.1)
+_MODES = 3  # local optima of the coarse search that are followed up
+_WORSE = 18.0  # a mode whose log-likelihood is lower by this has no weight
+_MOST_READINGS = 1500  # that identify; more only take longer
+_SIDES = (-1.9, -0.95, 0.0, 0.95, 1.9)  # of each parameter, in standard deviations
+
+
+@dataclass(frozen=True)
+class ResponsePrior:
+    """What is believed of a response before the readings are seen.
+
+    Attributes
+    ----------
+    family : {"boxcar", "rc", "continuous"}
+    window_s : float
+        Median of the window or time constant, s.
+    window_spread : float
+        Standard deviation of its logarithm.
+    delay_low_s, delay_high_s : float
+        The delay lies between, anywhere; beyond them it gets unlikely within 2 ms.
+    weight : float
+        Of this family against the others of the same sensor.
+    """
+
+    family: Family
+    window_s: float
+    window_spread: float
+    delay_low_s: float
+    delay_high_s: float
+    weight: float = 1.0
+
+    def log_density(self, response: Response) -> float:
+        """Up to a constant that all responses of this prior share, and the family's weight."""
+        beyond = max(self.delay_low_s - response.delay_s, response.delay_s - self.delay_high_s, 0.0)
+        log = float(np.log(self.weight)) - 0.5 * (beyond / 0.002) ** 2
+        if self.family != "continuous" and self.window_spread > 0:
+            log -= 0.5 * (np.log(response.window_s / self.window_s) / self.window_spread) ** 2
+        return log
+
+    @property
+    def middle(self) -> Response:
+        """Its median."""
+        delay = (self.delay_low_s + self.delay_high_s) / 2
+        window = 0.0 if self.family == "continuous" else self.window_s
+        return Response(self.family, window, delay)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A response and how much of the posterior stands for it."""
+
+    response: Response
+    weight: float
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is believed of a response after the readings were seen.
+
+    Attributes
+    ----------
+    best : Response
+        The likeliest, with the standard uncertainties of window and delay.
+    points : tuple of Weighted
+        The posterior, weights adding up to 1.
+    drift : float
+        Of the level, that goes with the best.
+    held_out_w : dict
+        Family to root mean square residual of readings that were left out of its fit, W.
+    informative : bool
+        Whether the readings said more than the prior.
+    """
+
+    best: Response
+    points: tuple[Weighted, ...]
+    drift: float
+    held_out_w: dict[str, float]
+    informative: bool
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Readings and activity; how well a response explains them."""
+
+    updates: Updates
+    activity: _core.Activity
+    weight: NDArray[np.float64]
+    prior_w: float
+    collapse: NDArray[np.float64] | None  # powers that make one class of many
+
+    def design(self, response: Response) -> NDArray[np.float64]:
+        x = filtered(self.activity, self.updates.t_ns, response)
+        if self.collapse is not None:
+            return np.asarray(x @ self.collapse)[:, None] / float(np.abs(self.collapse).max())
+        return np.asarray(x.toarray())
+
+    def log_likelihood(self, response: Response, drift: float) -> float:
+        u = self.updates
+        fit = fit_level(
+            u.value, self.design(response), self.weight, u.steps, drift, self.prior_w, full=False
+        )
+        return fit.log_likelihood
+
+
+def identify(
+    updates: Updates,
+    activity: _core.Activity,
+    priors: tuple[ResponsePrior, ...],
+    prior_w: float,
+    weight: NDArray[np.float64] | None = None,
+    collapse: NDArray[np.float64] | None = None,
+) -> Belief:
+    """Posterior of the response.
+
+    Parameters
+    ----------
+    updates : Updates
+        Readings as published.
+    activity : Activity
+        When what ran.
+    priors : tuple of ResponsePrior
+        One for each family that may be; not empty.
+    prior_w : float
+        Standard deviation of each class's power before anything is read, W.
+    weight : ndarray, optional
+        Inverse variances of the readings up to a scale.
+    collapse : ndarray, optional
+        Powers (W) of the classes, where they are too many to be solved at every try.
+    """
+    weight = np.ones(len(updates)) if weight is None else weight
+    few, few_weight = _informative_part(updates, activity, priors, weight)
+    problem = _Problem(few, activity, few_weight, prior_w, collapse)
+    candidates: list[tuple[float, Response, float, ResponsePrior]] = []
+    for prior in priors:
+        candidates += _coarse(problem, prior)
+    candidates.sort(key=lambda c: -c[0])
+    spread: list[tuple[float, Response]] = []
+    best: tuple[float, Response, float] | None = None
+    for log, response, drift, prior in _distinct(candidates):
+        points, drift = _refine(problem, prior, response, drift)
+        spread += points
+        top = max(points, key=lambda p: p[0])
+        if best is None or top[0] > best[0]:
+            best = (top[0], top[1], drift)
+        del log
+    assert best is not None
+    return _belief(problem, priors, spread, best)
+
+
+def _belief(
+    problem: _Problem,
+    priors: tuple[ResponsePrior, ...],
+    spread: list[tuple[float, Response]],
+    best: tuple[float, Response, float],
+) -> Belief:
+    logs = np.array([log for log, _ in spread])
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    points = tuple(
+        Weighted(r, float(w)) for (_, r), w in zip(spread, weights, strict=True) if w > 1e-4
+    )
+    total = sum(p.weight for p in points)
+    points = tuple(Weighted(p.response, p.weight / total) for p in points)
+    same = [p for p in points if p.response.family == best[1].family]
+    share = np.array([p.weight for p in same]) / sum(p.weight for p in same)
+    windows = np.array([p.response.window_s for p in same])
+    delays = np.array([p.response.delay_s for p in same])
+    sd_window, sd_delay = _spread(windows, share), _spread(delays, share)
+    prior = next(p for p in priors if p.family == best[1].family)
+    wide = (prior.delay_high_s - prior.delay_low_s) / np.sqrt(12)
+    informative = sd_delay < 0.7 * wide or sd_window < 0.7 * prior.window_spread * prior.window_s
+    held_out = {}
+    for family in {r.family for _, r in spread}:
+        top = max((p for p in spread if p[1].family == family), key=lambda p: p[0])[1]
+        held_out[family] = held_out_residual(problem, top, best[2])
+    response = Response(
+        best[1].family, best[1].window_s, best[1].delay_s, sd_window, sd_delay
+    )
+    return Belief(response, points, best[2], held_out, bool(informative))
+
+
+def _spread(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    mean = float(weights @ values)
+    return float(np.sqrt(max(weights @ (values - mean) ** 2, 0.0)))
+
+
+def _informative_part(
+    updates: Updates,
+    activity: _core.Activity,
+    priors: tuple[ResponsePrior, ...],
+    weight: NDArray[np.float64],
+) -> tuple[Updates, NDArray[np.float64]]:
+    """The contiguous stretch of readings in which activity changes most, if they are many."""
+    n = len(updates)
+    if n <= _MOST_READINGS:
+        return updates, weight
+    x = filtered(activity, updates.t_ns, priors[0].middle)
+    changes = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(np.asarray(x.sum(axis=1)).ravel())))])
+    starts = np.arange(0, n - _MOST_READINGS, max(1, _MOST_READINGS // 4))
+    first = int(starts[np.argmax(changes[starts + _MOST_READINGS] - changes[starts])])
+    part = slice(first, first + _MOST_READINGS)
+    few = type(updates)(
+        updates.t_ns[part], updates.value[part], updates.steps[part], updates.u_t_ns[part]
+    )
+    return few, weight[part]
+
+
+def _coarse(
+    problem: _Problem, prior: ResponsePrior
+) -> list[tuple[float, Response, float, ResponsePrior]]:
+    """Log posterior over a grid of window and delay, each with the best of a few drifts."""
+    windows = [prior.window_s]
+    if prior.family != "continuous" and prior.window_spread > 0:
+        count = 7 if prior.window_spread < 0.5 else 13
+        windows = list(prior.window_s * np.exp(np.linspace(-2, 2, count) * prior.window_spread))
+    found = []
+    for window in windows:
+        width = prior.delay_high_s - prior.delay_low_s
+        step = max(0.0015, 0.18 * (window if prior.family != "rc" else 1.5 * window))
+        for delay in np.linspace(
+            prior.delay_low_s, prior.delay_high_s, int(np.clip(width / step, 1, 40)) + 1
+        ):
+            length = 0.0 if prior.family == "continuous" else float(window)
+            response = Response(prior.family, length, float(delay))
+            log, drift = max((problem.log_likelihood(response, d), d) for d in _COARSE_DRIFTS)
+            found.append((log + prior.log_density(response), response, drift, prior))
+    return found
+
+
+def _distinct(
+    candidates: list[tuple[float, Response, float, ResponsePrior]],
+) -> list[tuple[float, Response, float, ResponsePrior]]:
+    """The best of each neighbourhood (by where the middle of what is averaged lies)."""
+    chosen: list[tuple[float, Response, float, ResponsePrior]] = []
+    for candidate in candidates:
+        response = candidate[1]
+        if chosen and candidate[0] < chosen[0][0] - 60.0:
+            break
+        near = any(
+            c[1].family == response.family
+            and abs(c[1].lag_s - response.lag_s) < max(0.6 * response.window_s, 0.002)
+            for c in chosen
+        )
+        if not near:
+            chosen.append(candidate)
+        if len(chosen) == _MODES:
+            break
+    return chosen
+
+
+def _refine(
+    problem: _Problem, prior: ResponsePrior, response: Response, drift: float
+) -> tuple[list[tuple[float, Response]], float]:
+    """The optimum near ``response`` and the posterior around it, on a grid."""
+    from scipy.optimize import minimize
+
+    fixed = prior.family == "continuous" or prior.window_spread == 0
+
+    def at(v: NDArray[np.float64]) -> Response | None:
+        window = response.window_s if fixed else prior.window_s * float(np.exp(v[1]))
+        share = {"boxcar": 0.5, "rc": 1.0, "continuous": 0.0}[prior.family]
+        if not 1e-4 < window < 20.0 and not fixed:
+            return None
+        return Response(prior.family, window, float(v[0]) - share * window)
+
+    def log_posterior(v: NDArray[np.float64]) -> float:
+        r = at(v)
+        return -1e12 if r is None else problem.log_likelihood(r, drift) + prior.log_density(r)
+
+    u = problem.updates
+    start = np.array([response.lag_s, 0.0 if fixed else np.log(response.window_s / prior.window_s)])
+    scale = np.array([max(0.2 * response.window_s, 0.001), 0.1])
+    for _ in range(2):
+        drift = best_drift(u.value, problem.design(at(start) or response), problem.weight, u.steps,
+                           problem.prior_w)
+        free = 1 if fixed else 2
+        simplex = np.vstack([np.zeros(free), np.diag(scale[:free])])
+        result = minimize(
+            lambda v: -log_posterior(np.concatenate([v, start[free:]])),
+            start[:free],
+            method="Nelder-Mead",
+            options={"initial_simplex": start[:free] + simplex, "xatol": 1e-6, "fatol": 0.01,
+                     "maxfev": 80},
+        )
+        start = np.concatenate([result.x, start[free:]])
+        scale = scale / 5
+    top = log_posterior(start)
+    sides = [_half_width(log_posterior, start, top, axis) for axis in range(1 if fixed else 2)]
+    area = float(np.log(np.prod(sides)))
+    points = []
+    for a in _SIDES:
+        for b in _SIDES if not fixed else (0.0,):
+            v = start + np.array([a * sides[0], 0.0 if fixed else b * sides[1]])
+            r = at(v)
+            if r is not None:
+                points.append((log_posterior(v) + area, r))
+    return points, drift
+
+
+def _half_width(
+    log_posterior: object, middle: NDArray[np.float64], top: float, axis: int
+) -> float:
+    """Where the posterior has fallen by one half (one standard deviation of a normal one)."""
+    widths = []
+    for sign in (-1.0, 1.0):
+        low, high = 0.0, (1e-6 if axis == 0 else 1e-4)
+        limit = 0.2 if axis == 0 else 2.0
+        while high < limit:
+            v = middle.copy()
+            v[axis] += sign * high
+            if top - log_posterior(v) > 0.5:  # type: ignore[operator]
+                break
+            low, high = high, 2 * high
+        for _ in range(4):
+            half = (low + high) / 2
+            v = middle.copy()
+            v[axis] += sign * half
+            if top - log_posterior(v) > 0.5:  # type: ignore[operator]
+                high = half
+            else:
+                low = half
+        widths.append((low + high) / 2)
+    return float(np.mean(widths))
+
+
+def held_out_residual(problem: _Problem, response: Response, drift: float) -> float:
+    """Root mean square of readings in time blocks that were left out of the fit, W."""
+    z, _ = held_out(problem.updates, problem.design(response), problem.weight, drift,
+                    problem.prior_w)
+    return float(np.sqrt(np.mean(z**2)))
+
+
+def held_out(
+    updates: Updates,
+    x: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    drift: float,
+    prior_w: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Residual of every reading when its time block is left out, and its predicted variance."""
+    n = len(updates)
+    blocks = min(10, n // 4)
+    block = np.arange(n) * blocks // max(n, 1) if blocks > 1 else np.zeros(n, np.int64)
+    residual, variance = np.zeros(n), np.ones(n)
+    folds = max(min(5, blocks), 1)
+    for fold in range(folds):
+        left_out = block % folds == fold
+        if left_out.all():
+            break
+        fit = fit_level(
+            updates.value, x, np.where(left_out, 0.0, weight), updates.steps, drift, prior_w
+        )
+        lever = (x - fit.smooth)[left_out]
+        residual[left_out] = fit.residual[left_out]
+        variance[left_out] = (
+            fit.sigma2 / weight[left_out]
+            + fit.level_var[left_out]
+            + np.einsum("ij,jk,ik->i", lever, fit.cov, lever)
+        )
+    return residual, variance

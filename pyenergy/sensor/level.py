@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Linear regression of readings on activity, over a level that wanders.
+
+``y_k = x_k beta + m_k + e_k``: m a random walk (heat, leakage, and whatever no class explains)
+with variance ``drift`` a step, e independent with variance ``1 / weight_k``. Both come out in one
+Bayesian solve: the level's posterior precision is tridiagonal, so n readings and p classes cost
+O(n p^2). The level begins anywhere (diffuse prior); classes have a normal prior about zero as wide
+as the board's power. Harvey, "Forecasting, structural time series models and the Kalman filter"
+(1989), ch. 2 and 4: the local level model; REML: Harville, JASA 72 (1977).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LevelFit", "best_drift", "fit_level"]
+
+_DRIFTS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
+
+
+@dataclass(frozen=True)
+class LevelFit:
+    """Posterior of the classes' powers and of the level.
+
+    Attributes
+    ----------
+    beta : ndarray of float64, shape (p,)
+        Power of each class above the level, W.
+    cov : ndarray of float64, shape (p, p)
+        Its covariance, W^2.
+    level : ndarray of float64, shape (n,)
+        m at each reading, W.
+    smooth : ndarray of float64, shape (n, p)
+        Derivative of the level with respect to beta, sign reversed: the part of each class's
+        activity that the level could have explained.
+    level_var : ndarray of float64, shape (n,)
+        Variance of the level given beta, W^2.
+    persistence : float
+        Correlation of the level's errors from one reading to the next, given beta.
+    residual : ndarray of float64, shape (n,)
+        y - x beta - m, W.
+    sigma2 : float
+        Estimated scale of the variance: 1 where the weights are right.
+    drift : float
+        Variance of the level's step over that of a reading.
+    log_likelihood : float
+        Restricted log-likelihood, up to a constant that is common to fits of the same readings.
+    dof : float
+        Degrees of freedom left for sigma2.
+    """
+
+    beta: NDArray[np.float64]
+    cov: NDArray[np.float64]
+    level: NDArray[np.float64]
+    smooth: NDArray[np.float64]
+    level_var: NDArray[np.float64]
+    persistence: float
+    residual: NDArray[np.float64]
+    sigma2: float
+    drift: float
+    log_likelihood: float
+    dof: float
+
+
+def fit_level(
+    y: NDArray[np.float64],
+    x: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    steps: NDArray[np.float64],
+    drift: float,
+    prior_w: float,
+    full: bool = True,
+) -> LevelFit:
+    """Solve for one ``drift`` (variance of the level's step over the mean variance of a reading).
+
+    Parameters
+    ----------
+    y, weight, steps : ndarray, shape (n,)
+        Readings, W; their inverse variances up to a scale (0: not used); updates since the one
+        before.
+    x : ndarray, shape (n, p)
+        Filtered activity.
+    prior_w : float
+        Standard deviation of each class's prior, W.
+    full : bool
+        False leaves out what only windows need (``smooth``, ``level_var``).
+    """
+    from scipy.linalg import cholesky_banded, cho_solve_banded
+
+    n, p = x.shape
+    mean_weight = float(weight[weight > 0].mean())
+    link = mean_weight / (drift * steps[1:])  # precision of each step of the level
+    bands = np.zeros((2, n))
+    bands[1] = weight
+    bands[1, :-1] += link
+    bands[1, 1:] += link
+    bands[0, 1:] = -link
+    # A diffuse level has no precision of its own; this keeps the factor positive definite.
+    bands[1, 0] += 1e-12 * mean_weight
+    factor = cholesky_banded(bands)
+    right = np.column_stack([y, x]) * weight[:, None]
+    smoothed = cho_solve_banded((factor, False), right)
+    whitened = right - weight[:, None] * smoothed  # V^-1 (y, x)
+    gram = x.T @ whitened[:, 1:]
+    score = x.T @ whitened[:, 0]
+    used = int((weight > 0).sum())
+    dof = max(used - p - 1, 1)
+    sigma2 = 1.0
+    for _ in range(2):  # the prior's share depends on the scale, weakly
+        precision = gram + np.eye(p) * (sigma2 / prior_w**2)
+        beta = np.linalg.solve(precision, score)
+        quadratic = float(y @ whitened[:, 0] - 2 * beta @ score + beta @ gram @ beta)
+        quadratic += float(beta @ beta) * sigma2 / prior_w**2
+        sigma2 = max(quadratic, 1e-9 * used) / dof
+    log_det = 2 * float(np.log(factor[1]).sum()) - float(np.log(link).sum())
+    log_det += float(np.linalg.slogdet(precision)[1]) if p else 0.0
+    log_det -= float(np.log(weight[weight > 0]).sum())
+    level = smoothed[:, 0] - smoothed[:, 1:] @ beta
+    inverse, persistence = np.zeros(0), 0.0
+    if full:
+        inverse, persistence = _inverse_diagonal(factor)
+    return LevelFit(
+        beta=beta,
+        cov=sigma2 * np.linalg.inv(precision) if p else np.zeros((0, 0)),
+        level=level,
+        smooth=smoothed[:, 1:],
+        level_var=sigma2 * inverse,
+        persistence=persistence,
+        residual=y - x @ beta - level,
+        sigma2=sigma2,
+        drift=drift,
+        log_likelihood=-0.5 * (dof * np.log(sigma2) + log_det),
+        dof=float(dof),
+    )
+
+
+def _inverse_diagonal(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Diagonal of the inverse of U'U for a bidiagonal U, and its typical neighbour correlation."""
+    diagonal, off = factor[1], factor[0, 1:]
+    n = len(diagonal)
+    variance = np.empty(n)
+    variance[-1] = 1 / diagonal[-1] ** 2
+    ratio = off / diagonal[:-1]
+    own = 1 / diagonal**2
+    for i in range(n - 2, -1, -1):
+        variance[i] = own[i] + ratio[i] ** 2 * variance[i + 1]
+    if n < 2:
+        return variance, 0.0
+    correlation = -ratio * np.sqrt(variance[1:] / variance[:-1])
+    return variance, float(np.clip(np.median(correlation), 0.0, 1 - 1e-9))
+
+
+def best_drift(
+    y: NDArray[np.float64],
+    x: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    steps: NDArray[np.float64],
+    prior_w: float,
+    drifts: tuple[float, ...] = _DRIFTS,
+) -> float:
+    """The drift of highest restricted likelihood among ``drifts``."""
+    fits = [fit_level(y, x, weight, steps, d, prior_w, full=False) for d in drifts]
+    return max(fits, key=lambda fit: fit.log_likelihood).drift

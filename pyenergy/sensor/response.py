@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one reading averages: the response families, and activity seen through them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ..errors import OptionError
+from ..units import NS_PER_MS, NS_PER_S
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+    from .. import _core
+
+__all__ = ["FAMILIES", "Family", "Response", "filtered", "overlaps"]
+
+Family = Literal["boxcar", "rc", "continuous"]
+FAMILIES: tuple[Family, ...] = ("boxcar", "rc", "continuous")
+_INSTANT_NS = 1_000  # a continuous reading is a boxcar too short to matter
+
+
+@dataclass(frozen=True)
+class Response:
+    """``y(t_k) = (h * P)(t_k - delay)``.
+
+    Parameters
+    ----------
+    family : {"boxcar", "rc", "continuous"}
+        ``boxcar``: the mean over the window before; a one-second average is a boxcar of 1 s.
+        ``rc``: a first-order low-pass (a capacitor's). ``continuous``: the power itself.
+    window_s : float
+        Length of the boxcar, or time constant of the RC, s; 0 for ``continuous``.
+    delay_s : float
+        Age of what is averaged when the reading is published, s.
+    window_u_s, delay_u_s : float
+        Their standard uncertainties, s.
+
+    Raises
+    ------
+    OptionError
+        For a family that does not exist, and lengths that cannot be.
+
+    Notes
+    -----
+    Boxcar and RC sensors: arXiv 2312.02741, section 4; the capacitor: Burtscher, Zecena, Zong,
+    "Measuring GPU power with the K20 built-in sensor", GPGPU-7 (2014).
+    """
+
+    family: Family
+    window_s: float = 0.0
+    delay_s: float = 0.0
+    window_u_s: float = 0.0
+    delay_u_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise OptionError(
+                f"a response is one of {', '.join(FAMILIES)}, not {self.family!r}"
+            )
+        for name in ("window_s", "delay_s", "window_u_s", "delay_u_s"):
+            value = getattr(self, name)
+            if not np.isfinite(value) or (value < 0 and name != "delay_s") or abs(value) > 100:
+                raise OptionError(f"{name} must be a number of seconds from 0 to 100, got {value!r}")
+        if self.family != "continuous" and self.window_s <= 0:
+            raise OptionError(f"a {self.family} needs a window_s above 0")
+
+    @property
+    def lag_s(self) -> float:
+        """Mean age of what a reading shows when it is published, s."""
+        share = {"boxcar": 0.5, "rc": 1.0, "continuous": 0.0}[self.family]
+        return self.delay_s + share * self.window_s
+
+    @property
+    def reach_s(self) -> float:
+        """How far back a reading looks, s (an RC: five time constants)."""
+        return self.delay_s + self.window_s * (5.0 if self.family == "rc" else 1.0)
+
+    def __str__(self) -> str:
+        if self.family == "continuous":
+            return f"continuous, delay {self.delay_s * 1e3:.3g} ms"
+        what = {"boxcar": "boxcar of", "rc": "RC with tau"}[self.family]
+        return f"{what} {self.window_s * 1e3:.3g} ms, delay {self.delay_s * 1e3:.3g} ms"
+
+
+def filtered(
+    activity: _core.Activity, t_ns: NDArray[np.int64], response: Response
+) -> csr_array:
+    """Each class's activity as readings published at ``t_ns`` (non-decreasing) average it.
+
+    Sparse, shape (len(t_ns), classes), dimensionless: 1 where a class ran all the time.
+    """
+    from scipy.sparse import csr_array
+
+    seen = t_ns - round(response.delay_s * NS_PER_S)
+    shape = (len(t_ns), activity.classes)
+    if response.family == "rc":
+        tau = max(round(response.window_s * NS_PER_S), 1)
+        begin, index, value = activity.lowpass(seen, tau)
+        return csr_array((value, index, begin), shape=shape)
+    window = max(round(response.window_s * NS_PER_S), _INSTANT_NS)
+    begin, index, value = activity.overlap(seen - window, seen, 1)
+    return csr_array((value / (window / NS_PER_S), index, begin), shape=shape)
+
+
+def overlaps(
+    activity: _core.Activity, starts_ns: NDArray[np.int64], ends_ns: NDArray[np.int64]
+) -> csr_array:
+    """Seconds of each class inside each window; sparse, shape (windows, classes)."""
+    from scipy.sparse import csr_array
+
+    begin, index, value = activity.overlap(starts_ns, ends_ns)
+    return csr_array((value, index, begin), shape=(len(starts_ns), activity.classes))
+
+
+def from_ms(family: Family, window_ms: float, delay_ms: float) -> Response:
+    """From milliseconds, as the catalogue is written."""
+    return Response(family, window_ms * NS_PER_MS / NS_PER_S, delay_ms * NS_PER_MS / NS_PER_S)
