@@ -12,6 +12,7 @@ import numpy
 import numpy.typing
 
 __all__: list[str] = [
+    "Activity",
     "Channel",
     "DeviceInfo",
     "EnergyCurve",
@@ -360,6 +361,49 @@ class EnergyCurve:
     def total(self) -> float:
         """
         Integral over all, unit of y times seconds.
+        """
+
+class Activity:
+    """
+    Spans of time by class; they may nest and overlap.
+    """
+    def __init__(
+        self,
+        starts_ns: numpy.ndarray,
+        ends_ns: numpy.ndarray,
+        classes: numpy.ndarray,
+        class_count: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None:
+        """
+        int64 ns, int64 ns, int32 in [0, class_count). ValueError for reversed spans, unknown
+        classes and sizes that differ; TypeError for other dtypes.
+        """
+    def lowpass(
+        self, times_ns: numpy.ndarray, tau_ns: typing.SupportsInt | typing.SupportsIndex
+    ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        """
+        Number of running spans of each class behind a first-order low-pass, at
+        non-decreasing times; sparse rows as `overlap`.
+        """
+    def overlap(
+        self,
+        starts_ns: numpy.ndarray,
+        ends_ns: numpy.ndarray,
+        threads: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        """
+        Seconds of each class inside each window, as sparse rows (begin, index, value): row i
+        is index[begin[i]:begin[i + 1]], value[...]. threads 0: as many as there are cores.
+        """
+    @property
+    def classes(self) -> int:
+        """
+        How many classes.
+        """
+    @property
+    def segments(self) -> int:
+        """
+        Moments at which anything changes.
         """
 
 class SimCard:

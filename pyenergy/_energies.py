@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _core
 from ._energy import Energy
+from ._notes import standing_notes, why_nothing
 from .errors import NoReadingsError
 from .sensor.catalog import POWER_CHANNELS, SensorPrior, prior_for
-from .sensor.counter import Comparison, CounterModel, compare
-from .sensor.uncertainty import PowerModel, WindowTerms
+from .sensor.counter import CounterModel, Fusion, fuse
+from .sensor.estimate import ActivityModel, Spans
+from .sensor.profile import Profile
+from .sensor.terms import WindowTerms
+from .sensor.uncertainty import PowerModel
 from .units import NS_PER_MS, NS_PER_S, engineering
 
 if TYPE_CHECKING:
@@ -21,11 +23,29 @@ if TYPE_CHECKING:
 
     from .recording.series import DeviceData
 
-__all__ = ["DeviceEnergies"]
+__all__ = ["METHODS", "DeviceEnergies"]
+
+# How an energy can be asked for: the model's own choice, or by name for comparison.
+METHODS = ("model", "trapezoid", "counter")
 
 
 class DeviceEnergies:
-    """Energy of any window of one device, from its power readings or else its counter.
+    """Energy of any window of one device.
+
+    Parameters
+    ----------
+    device : DeviceData
+        What was read.
+    bounds_ns : (int, int)
+        The recording's.
+    spans : Spans, optional
+        Labelled times: with them the powers of the labels are solved for.
+    profile : Profile, optional
+        The card's calibration.
+    method : {"model", "trapezoid", "counter"}
+        ``"model"``: activity where spans are labelled, readings where none are, the counter where
+        nothing else can be read. The others by name: the integral of the readings as they came,
+        and the difference of the counter held between its updates.
 
     Raises
     ------
@@ -33,24 +53,103 @@ class DeviceEnergies:
         When the device gave neither a power reading nor a moving counter, with the reason.
     """
 
-    def __init__(self, device: DeviceData, bounds_ns: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        device: DeviceData,
+        bounds_ns: tuple[int, int],
+        spans: Spans | None = None,
+        profile: Profile | None = None,
+        method: str = "model",
+    ) -> None:
         self.device = device
-        self.model, self.method, channel = _model(device, bounds_ns)
+        self._why_plain = ""
+        self.model, self.method, channel, prior = self._choose(
+            device, bounds_ns, spans, profile, method
+        )
         self.scope = device.channels[channel].scope
-        self._notes = _standing_notes(device, channel, bounds_ns)
-        self._counter: Comparison | None = None
+        self.profile = profile or _uncalibrated(prior)
+        self.is_calibrated = profile is not None
+        self._notes = standing_notes(device, channel, bounds_ns)
+        if self._why_plain:
+            self._notes.append(f"{device.meta.id}: spans are not used: {self._why_plain}")
+        self._fusion: Fusion | None = None
         counter = device.runs.get("energy")
-        if counter is not None and isinstance(self.model, PowerModel):
-            self._counter = compare(counter, self.model)
+        # A reading that is always fresh has nothing to learn from a counter.
+        slow = prior.update_ns != 0
+        if counter is not None and slow and method == "model" and channel in POWER_CHANNELS:
+            self._fusion = fuse(counter, device.runs[channel], self.model)
+            if self._fusion is not None and self._fusion.weight > 0:
+                self.method += f", energy counter ({device.channels['energy'].source})"
+
+    def _choose(
+        self,
+        device: DeviceData,
+        bounds_ns: tuple[int, int],
+        spans: Spans | None,
+        profile: Profile | None,
+        method: str,
+    ) -> tuple[PowerModel | ActivityModel | CounterModel, str, str, SensorPrior]:
+        limits = (device.meta.power_min_w, device.meta.power_max_w)
+        for name in POWER_CHANNELS if method != "counter" else ():
+            power = device.channels.get(name)
+            if power is None or not bool(device.runs[name].usable.any()):
+                continue
+            prior = prior_for(
+                device.meta.architecture,
+                power.source,
+                power.update_ns,
+                power.window_ns,
+                power.delay_ns,
+            )
+            gap_ns = _gap_ns(device, prior)
+            runs = device.runs[name]
+            what = "estimate from load" if power.source.startswith("estimate") else power.source
+            response = profile.response if profile is not None else None
+            lagged = prior.lagged(response) if method == "model" else prior
+            by_power = PowerModel(runs, lagged, *limits, *bounds_ns, gap_ns)
+            if method == "model" and spans is not None and len(spans) and prior.update_ns != 0:
+                try:
+                    by_activity = ActivityModel(
+                        runs, spans, prior, limits, bounds_ns, gap_ns, response
+                    )
+                    if _tells_more(by_activity, by_power, bounds_ns):
+                        return by_activity, f"activity of spans behind {what}", name, prior
+                    self._why_plain = "the readings alone are more certain"
+                except NoReadingsError as error:
+                    self._why_plain = str(error)
+            held = f"trapezoid of power readings, held while unchanged ({what})"
+            return by_power, held, name, prior
+        counter = device.channels.get("energy")
+        if counter is not None and method != "trapezoid":
+            try:
+                by_counter = CounterModel(device.runs["energy"], *limits, *bounds_ns)
+                what = f"difference of the energy counter ({counter.source})"
+                return by_counter, what, "energy", prior_for("", counter.source)
+            except NoReadingsError:
+                pass
+        raise NoReadingsError(f"{device.meta.id} ({device.meta.name}): {why_nothing(device)}")
 
     def terms(
         self, starts_ns: NDArray[np.int64], ends_ns: NDArray[np.int64], threads: int = 0
     ) -> WindowTerms:
         """Energies of checked windows and the terms of their uncertainty."""
         terms = self.model.windows(starts_ns, ends_ns, threads)
-        if self._counter is None:
-            return terms
-        return replace(terms, misfit=self._counter.curve.windows(starts_ns, ends_ns, threads))
+        if self._fusion is not None:
+            terms = self._fusion.applied(terms, starts_ns, ends_ns, threads)
+        duration_s = (ends_ns - starts_ns) / NS_PER_S
+        card = self.profile
+        zero = card.offset_w if not isinstance(self.model, CounterModel) else 0.0
+        joules = (terms.joules - zero * duration_s) / card.gain
+        scaled = {name: value / card.gain for name, value in terms.terms.items()}
+        offset_u_w = 0.0 if isinstance(self.model, CounterModel) else card.offset_u_w
+        return WindowTerms(
+            joules,
+            {
+                "gain": np.abs(joules) * card.gain_u / card.gain,
+                "offset": duration_s * offset_u_w / card.gain,
+                **scaled,
+            },
+        )
 
     def energy(self, start_ns: int, end_ns: int) -> Energy:
         """Energy of one checked window, with its notes."""
@@ -60,21 +159,13 @@ class DeviceEnergies:
             u=float(terms.u[0]),
             method=self.method,
             scope=self.scope,
-            notes=(*self._notes, *self._window_notes(start_ns, end_ns), *self._misfit_notes()),
+            notes=(*self._notes, *self._window_notes(start_ns, end_ns, terms)),
+            u_same_card=float(terms.u_same_card[0]),
+            duration_s=(end_ns - start_ns) / NS_PER_S,
+            terms=tuple((name, float(value[0])) for name, value in terms.terms.items()),
         )
 
-    def _misfit_notes(self) -> list[str]:
-        both = self._counter
-        if both is None or not both.disagree:
-            return []
-        return [
-            f"{self.device.meta.id}: over {engineering(both.seconds, 's')} the energy counter says "
-            f"{engineering(both.counter_j, 'J')}, the integral of power "
-            f"{engineering(both.integral_j, 'J')}: the difference is in the uncertainty. A load "
-            "in step with the sensor's updates does this"
-        ]
-
-    def _window_notes(self, start_ns: int, end_ns: int) -> list[str]:
+    def _window_notes(self, start_ns: int, end_ns: int, terms: WindowTerms) -> list[str]:
         device_id = self.device.meta.id
         notes = []
         gap_s = self.model.gap_s(start_ns, end_ns)
@@ -91,33 +182,40 @@ class DeviceEnergies:
             if 0 < duration_s < update_s:
                 notes.append(
                     f"{device_id}: the window ({engineering(duration_s, 's')}) is shorter than the "
-                    f"sensor's update period ({engineering(update_s, 's')})"
+                    f"sensor's update period ({engineering(update_s, 's')}); label it with "
+                    "pyenergy.mark and repeat it, or use pyenergy.measure"
                 )
+        if isinstance(self.model, ActivityModel):
+            notes += [f"{device_id}: {note}" for note in self.model.notes()]
+            notes += self._unresolved(duration_s, terms)
+        if self._fusion is not None:
+            notes += [f"{device_id}: {note}" for note in self._fusion.notes()]
         return notes
 
+    def _unresolved(self, duration_s: float, terms: WindowTerms) -> list[str]:
+        own = float(terms.u_same_card[0])
+        if duration_s <= 0 or own < 0.2 * abs(float(terms.joules[0])):
+            return []
+        return [
+            f"{self.device.meta.id}: the readings hardly tell this window's energy; run it longer "
+            "or more often, not in step with the sensor "
+            f"(period {engineering(self.model.period_s, 's')}), "  # type: ignore[union-attr]
+            "with idle before and after"
+        ]
 
-def _model(
-    device: DeviceData, bounds_ns: tuple[int, int]
-) -> tuple[PowerModel | CounterModel, str, str]:
-    limits = (device.meta.power_min_w, device.meta.power_max_w)
-    for name in POWER_CHANNELS:
-        power = device.channels.get(name)
-        if power is None or not bool(device.runs[name].usable.any()):
-            continue
-        prior = prior_for(
-            device.meta.architecture, power.source, power.update_ns, power.window_ns, power.delay_ns
-        )
-        what = "estimate from load" if power.source.startswith("estimate") else power.source
-        model = PowerModel(device.runs[name], prior, *limits, *bounds_ns, _gap_ns(device, prior))
-        return model, f"trapezoid of power readings, held while unchanged ({what})", name
-    counter = device.channels.get("energy")
-    if counter is not None:
-        try:
-            by_counter = CounterModel(device.runs["energy"], *limits, *bounds_ns)
-            return by_counter, f"difference of the energy counter ({counter.source})", "energy"
-        except NoReadingsError:
-            pass
-    raise NoReadingsError(f"{device.meta.id} ({device.meta.name}): {_why_nothing(device)}")
+
+def _tells_more(
+    by_activity: ActivityModel, by_power: PowerModel, bounds_ns: tuple[int, int]
+) -> bool:
+    """Whether the spans make energies more certain: of the whole, or of the spans themselves."""
+    spans = by_activity.spans
+    inside = (spans.starts_ns >= bounds_ns[0]) & (spans.ends_ns <= bounds_ns[1])
+    starts = np.append(spans.starts_ns[inside][:1000], bounds_ns[0])
+    ends = np.append(spans.ends_ns[inside][:1000], bounds_ns[1])
+    ratio = by_activity.windows(starts, ends).unseen / np.maximum(
+        by_power.windows(starts, ends).unseen, 1e-12
+    )
+    return bool(ratio[-1] <= 1.0 or np.median(ratio) <= 1.0)
 
 
 def _gap_ns(device: DeviceData, prior: SensorPrior) -> int:
@@ -127,44 +225,5 @@ def _gap_ns(device: DeviceData, prior: SensorPrior) -> int:
     return device.gap_ns
 
 
-def _why_nothing(device: DeviceData) -> str:
-    runs = device.runs.get("power")
-    if runs is None:
-        return "it has no power sensor that can be read"
-    if len(runs) == 0:
-        return "no power reading arrived"
-    if bool(((runs.flags & _core.FLAG_INVALID) != 0).all()):
-        return "every power reading was impossible"
-    status = sorted({int(flag) >> 16 for flag in runs.flags})
-    return f"every power reading failed (status {', '.join(map(str, status))})"
-
-
-def _standing_notes(device: DeviceData, channel: str, bounds_ns: tuple[int, int]) -> list[str]:
-    """What holds for every window of this device."""
-    runs = device.runs[channel]
-    inside = (runs.read_last_ns >= bounds_ns[0]) & (runs.t_first_ns <= bounds_ns[1])
-    device_id = device.meta.id
-    notes = [f"{device_id}: {note}" for note in device.meta.notes]
-    if device.channels[channel].note:
-        notes.append(f"{device_id}: {device.channels[channel].note}")
-    if channel != "power" and "power" in device.channels:
-        notes.append(f"{device_id}: {_why_nothing(device)}; '{channel}' serves instead")
-    dropped = device.stats.get("dropped_in_trace", 0)
-    if dropped:
-        notes.append(f"{device_id}: {dropped} samples were dropped; their gaps are accounted for")
-    missing = int(runs.count[inside & ((runs.flags & _core.FLAG_MISSING) != 0)].sum())
-    if missing:
-        notes.append(f"{device_id}: {missing} reads failed")
-    invalid = int(runs.count[inside & ((runs.flags & _core.FLAG_INVALID) != 0)].sum())
-    if invalid:
-        notes.append(f"{device_id}: {invalid} readings were impossible and not used")
-    highest = float(np.max(runs.value[inside & runs.usable], initial=0.0))
-    if channel in POWER_CHANNELS and highest > 1.1 * device.meta.power_max_w:
-        notes.append(
-            f"{device_id}: readings reach {engineering(highest, 'W')}, the device's limit is "
-            f"{engineering(device.meta.power_max_w, 'W')}"
-        )
-    counter = device.runs.get("energy")
-    if counter is not None and bool(((counter.flags & _core.FLAG_RESET) != 0).any()):
-        notes.append(f"{device_id}: the energy counter was reset or ran backwards")
-    return notes
+def _uncalibrated(prior: SensorPrior) -> Profile:
+    return Profile(gain_u=prior.gain_u, offset_u_w=prior.offset_u_w)

@@ -11,6 +11,8 @@ from .errors import OptionError
 from .units import si_prefix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from uncertainties import UFloat
 
 __all__ = ["Energy", "format_with_uncertainty"]
@@ -62,6 +64,13 @@ class Energy:
         What it covers (``"gpu"``, ``"module"``, ``"cpu-package"``, or several joined by ``+``).
     notes : tuple of str
         What a reader must know to use the number.
+    u_same_card : float
+        Standard uncertainty, J, of comparisons on one card: without its gain and offset, which
+        are the same in every measurement on it (`pyenergy.compare` gives ratios).
+    duration_s : float
+        Length of the window, s.
+    terms : tuple of (str, float)
+        Contributions to `u`, J: see `budget`.
     """
 
     joules: float
@@ -69,6 +78,16 @@ class Energy:
     method: str
     scope: str
     notes: tuple[str, ...] = ()
+    u_same_card: float = math.nan
+    duration_s: float = math.nan
+    terms: tuple[tuple[str, float], ...] = ()
+
+    def budget(self) -> dict[str, float]:
+        """What each source contributes to `u`, J, largest first; in quadrature they are `u`.
+
+        The names are those of `pyenergy.sensor.terms.TERMS`, which says what each is.
+        """
+        return dict(sorted(self.terms, key=lambda term: -term[1]))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Coverage interval in joules, ``joules ± k u`` with the normal ``k`` (GUM G.1.3).
@@ -125,10 +144,19 @@ def combine(parts: list[Energy]) -> Energy:
     methods = list(dict.fromkeys(p.method for p in parts))
     scopes = list(dict.fromkeys(p.scope for p in parts))
     notes = tuple(dict.fromkeys(n for p in parts for n in p.notes))
+    names = list(dict.fromkeys(name for p in parts for name, _ in p.terms))
+    terms = tuple((name, _norm(dict(p.terms).get(name, 0.0) for p in parts)) for name in names)
     return Energy(
         joules=math.fsum(p.joules for p in parts),
-        u=math.sqrt(math.fsum(p.u**2 for p in parts)),
+        u=_norm(p.u for p in parts),
         method="; ".join(methods),
         scope="+".join(scopes),
         notes=notes,
+        u_same_card=_norm(p.u_same_card for p in parts),
+        duration_s=max((p.duration_s for p in parts), default=math.nan),
+        terms=terms,
     )
+
+
+def _norm(values: Iterable[float]) -> float:
+    return math.sqrt(math.fsum(v**2 for v in values))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _core, _hub, _sync
 from .errors import StateError
@@ -93,6 +93,7 @@ class Session:
         self._anchors: list[ClockAnchor] = []
         self._taps: list[_Tap] = []
         self._generation = _hub.generation()
+        self._profiles: dict[str, dict[str, Any]] | None = None
         self._final: Recorded | None = None
         self._final_lock = threading.Lock()
 
@@ -168,9 +169,12 @@ class Session:
             return recorded
 
     def _snapshot(self) -> Recorded:
+        from ._profiles import stored
         from .recording import provenance
 
         end_ns = self.end_ns or _core.now_ns()
+        if self._profiles is None:  # once: a trace has one calibration from end to end
+            self._profiles = stored(t.device.meta for t in self._taps)
         with self._marks_lock:
             marks = tuple(sorted(self._marks, key=lambda m: (m.start_ns, -m.end_ns)))
         return Recorded(
@@ -179,7 +183,7 @@ class Session:
             marks=marks,
             anchors=tuple(self._anchors),
             notes=tuple(self.notes),
-            provenance=provenance.collect(),
+            provenance={**provenance.collect(), "profiles": self._profiles},
         )
 
     def _await_first_samples(self) -> None:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _core, _windows
-from ._energies import DeviceEnergies
+from ._energies import METHODS, DeviceEnergies
 from ._energy import Energy, combine
-from .errors import DeviceError, NoReadingsError, WindowError
+from ._profiles import of_recorded
+from .errors import DeviceError, NoReadingsError, OptionError, WindowError
 from .recording.recorded import Recorded
 from .recording.series import Series
+from .sensor.estimate import Spans
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import ArrayLike, NDArray
 
+    from collections.abc import Iterable, Mapping
+
     from ._session import Session
     from .recording.marks import Mark
+    from .sensor.profile import Profile
 
 __all__ = ["Trace"]
 
@@ -38,12 +43,77 @@ class Trace:
 
     def __init__(self, source: Session | Recorded) -> None:
         self._source = source
-        self._computed: tuple[Recorded, dict[str, DeviceEnergies]] | None = None
+        self._computed: dict[str, tuple[Recorded, dict[str, DeviceEnergies]]] = {}
+        self._profile: Profile | None = None
         self._unreadable: dict[str, str] = {}
         self._extra: dict[str, Any] = {}
         self._spans: list[Mark] = []
         if isinstance(source, Recorded):
             self._extra.update(source.extra)
+
+    @classmethod
+    def from_readings(
+        cls,
+        readings: Mapping[str, tuple[ArrayLike, ArrayLike]],
+        spans: Iterable[tuple[str, int, int]] = (),
+        *,
+        profile: Profile | None = None,
+        bounds_ns: tuple[int, int] | None = None,
+        devices: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Trace:
+        """A trace of readings that were taken elsewhere, through the same model.
+
+        Parameters
+        ----------
+        readings : mapping
+            ``{"gpu:0/power": (t_ns, watts), "gpu:0/energy": (t_ns, joules)}``: integer times in
+            ns on any one clock, and values; as they were logged, repeated values included.
+        spans : iterable of (name, start_ns, end_ns)
+            Labelled times on the same clock; spans with the same name are one activity class.
+        profile : Profile, optional
+            The card's calibration; a response that it leaves out is identified from the spans.
+        bounds_ns : (int, int), optional
+            The time to speak of; None: from the first to the last of all.
+        devices : mapping, optional
+            ``{"gpu:0": {"name": ..., "uuid": ..., "architecture": "ampere",
+            "power_max_w": 350.0}}``: what is known of the devices; all of it optional.
+
+        Raises
+        ------
+        OptionError, RecordingError, TypeError
+            For readings and spans that cannot be.
+
+        Examples
+        --------
+        >>> import numpy as np, pyenergy
+        >>> t_ns = np.arange(0, 10_000_000_000, 20_000_000)
+        >>> t = pyenergy.Trace.from_readings({"gpu:0/power": (t_ns, np.full(len(t_ns), 300.0))})
+        >>> round(t.window(1_000_000_000, 2_000_000_000).joules)
+        300
+        """
+        from .recording.readings import recorded_from_readings
+
+        trace = cls(recorded_from_readings(readings, spans, bounds_ns=bounds_ns, devices=devices))
+        trace._profile = profile
+        return trace
+
+    def calibrated(self, profile: Profile | None) -> Trace:
+        """The same measurement evaluated with a card's calibration; None: with none.
+
+        Raises
+        ------
+        DeviceError
+            When the profile is of a card that is not in this trace.
+        """
+        recorded = self._recorded()
+        uuids = [d.meta.uuid for d in recorded.devices.values()]
+        if profile is not None and profile.uuid and any(uuids) and profile.uuid not in uuids:
+            raise DeviceError(
+                f"the profile is of {profile.uuid}; this trace has: {', '.join(uuids)}"
+            )
+        again = Trace(_without_profiles(recorded))
+        again._profile = profile
+        return again
 
     # Energies ------------------------------------------------------------------------------
 
@@ -56,7 +126,28 @@ class Trace:
         NoReadingsError
             When a device in scope gave no usable reading: a sum without it would be wrong.
         """
-        recorded, models = self._models()
+        return self.total()
+
+    def total(self, *, method: str = "model", wait: bool = True) -> Energy:
+        """Energy of the whole trace, with a choice of how it is obtained.
+
+        Parameters
+        ----------
+        method : {"model", "trapezoid", "counter"}
+            ``"model"``: the sensor's model, what `energy` uses. The others are for comparison: the
+            plain integral of the readings, and the plain difference of the energy counter.
+        wait : bool
+            Whether to wait for the readings that cover the end of a trace that has just closed;
+            False answers at once, with the wider uncertainty of an end that is not covered.
+
+        Raises
+        ------
+        NoReadingsError
+            When a device in scope gave nothing that the method can use.
+        OptionError
+            For a method that does not exist.
+        """
+        recorded, models = self._models(method, wait)
         return combine([m.energy(*recorded.bounds_ns) for m in self._chosen(models, None)])
 
     @property
@@ -74,7 +165,15 @@ class Trace:
         self._models()
         return dict(self._unreadable)
 
-    def window(self, t0_ns: int, t1_ns: int, device: str | None = None) -> Energy:
+    def window(
+        self,
+        t0_ns: int,
+        t1_ns: int,
+        device: str | None = None,
+        *,
+        method: str = "model",
+        wait: bool = True,
+    ) -> Energy:
         """Energy between two moments of CLOCK_MONOTONIC (`pyenergy.now_ns`).
 
         Parameters
@@ -83,6 +182,8 @@ class Trace:
             The window, inside `bounds_ns`; an empty one has exactly 0 J.
         device : str, optional
             One device; None sums all in scope.
+        method, wait
+            As in `total`.
 
         Raises
         ------
@@ -91,13 +192,19 @@ class Trace:
         WindowError
             When the window is reversed or outside the recording.
         """
-        recorded, models = self._models()
+        recorded, models = self._models(method, wait)
         starts, ends = _windows.checked([t0_ns], [t1_ns], recorded.bounds_ns)
         chosen = self._chosen(models, device)
         return combine([m.energy(int(starts[0]), int(ends[0])) for m in chosen])
 
     def windows(
-        self, starts_ns: ArrayLike, ends_ns: ArrayLike, device: str | None = None
+        self,
+        starts_ns: ArrayLike,
+        ends_ns: ArrayLike,
+        device: str | None = None,
+        *,
+        method: str = "model",
+        same_card: bool = False,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Energies of many windows at once.
 
@@ -109,6 +216,10 @@ class Trace:
         device : str, optional
             One device; None sums all in scope, the errors of different devices being
             independent.
+        method : str
+            As in `total`.
+        same_card : bool
+            Leave the cards' gain and offset out of the uncertainties, for comparisons on one card.
 
         Returns
         -------
@@ -122,15 +233,8 @@ class Trace:
         WindowError
             When a window is reversed or outside the recording, or lengths differ.
         """
-        recorded, models = self._models()
-        starts, ends = _windows.checked(starts_ns, ends_ns, recorded.bounds_ns)
-        joules = np.zeros(starts.shape)
-        variance = np.zeros(starts.shape)
-        for model in self._chosen(models, device):
-            terms = model.terms(starts, ends)
-            joules += terms.joules
-            variance += terms.u**2
-        return joules, np.sqrt(variance)
+        joules, u, u_same_card = self._terms(starts_ns, ends_ns, device, method)
+        return joules, u_same_card if same_card else u
 
     # What was measured ---------------------------------------------------------------------
 
@@ -196,7 +300,8 @@ class Trace:
         """The labelled spans with their energies, one row each, by start.
 
         Columns: ``name``, ``depth`` (marks around it), ``start_ns``, ``end_ns``, ``duration_s``,
-        ``energy_j``, ``u_j`` (standard uncertainty), ``mean_power_w``; all devices in scope.
+        ``energy_j``, ``u_j`` (standard uncertainty), ``u_same_card_j`` (without the card's gain and
+        offset), ``mean_power_w``; all devices in scope.
         Spans may nest and overlap: their energies do not add up to the trace's.
         """
         import polars as pl
@@ -206,7 +311,7 @@ class Trace:
         marks = [m for m in recorded.marks if m.start_ns >= low and m.end_ns <= high]
         starts = np.array([m.start_ns for m in marks], dtype=np.int64)
         ends = np.array([m.end_ns for m in marks], dtype=np.int64)
-        joules, u = self.windows(starts, ends) if marks else (np.zeros(0), np.zeros(0))
+        joules, u, own = self._terms(starts, ends, None, "model") if marks else [np.zeros(0)] * 3
         return pl.DataFrame(
             {
                 "name": pl.Series([m.name for m in marks], dtype=pl.String),
@@ -216,6 +321,7 @@ class Trace:
                 "duration_s": (ends - starts) / NS_PER_S,
                 "energy_j": joules,
                 "u_j": u,
+                "u_same_card_j": own,
                 "mean_power_w": joules / np.maximum(ends - starts, 1) * NS_PER_S,
             }
         )
@@ -238,7 +344,7 @@ class Trace:
     def add_span(self, mark: Mark) -> None:
         """Label a span after the fact, as `pyenergy.mark` does while it runs."""
         self._spans.append(mark)
-        self._computed = None
+        self._computed = {}
 
     def annotate(self, **values: Any) -> None:
         """Keep JSON values with the trace; `save` writes them, ``recorded.extra`` has them.
@@ -252,7 +358,7 @@ class Trace:
 
         json.dumps(values)
         self._extra.update(values)
-        self._computed = None
+        self._computed = {}
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the recording to ``path``; `pyenergy.load` reads it.
@@ -277,34 +383,54 @@ class Trace:
 
     # Inside --------------------------------------------------------------------------------
 
-    def _recorded(self) -> Recorded:
+    def _terms(
+        self, starts_ns: ArrayLike, ends_ns: ArrayLike, device: str | None, method: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """(joules, u, u_same_card) of windows, all chosen devices together."""
+        recorded, models = self._models(method)
+        starts, ends = _windows.checked(starts_ns, ends_ns, recorded.bounds_ns)
+        joules, variance, own = (np.zeros(starts.shape) for _ in range(3))
+        for model in self._chosen(models, device):
+            terms = model.terms(starts, ends)
+            joules += terms.joules
+            variance += terms.u**2
+            own += terms.u_same_card**2
+        return joules, np.sqrt(variance), np.sqrt(own)
+
+    def _recorded(self, wait: bool = True) -> Recorded:
         from dataclasses import replace
 
         source = self._source
-        recorded = source if isinstance(source, Recorded) else source.recorded()
+        recorded = source if isinstance(source, Recorded) else source.recorded(wait)
         if not (self._extra or self._spans):
             return recorded
         marks = sorted((*recorded.marks, *self._spans), key=lambda m: (m.start_ns, -m.end_ns))
         return replace(recorded, extra=dict(self._extra), marks=tuple(marks))
 
-    def _models(self) -> tuple[Recorded, dict[str, DeviceEnergies]]:
-        if self._computed is not None:
-            return self._computed
+    def _models(
+        self, method: str = "model", wait: bool = True
+    ) -> tuple[Recorded, dict[str, DeviceEnergies]]:
+        if method not in METHODS:
+            raise OptionError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if method in self._computed:
+            return self._computed[method]
         # Asked first: what is read from a trace that closes meanwhile is not its last word.
         is_open = not isinstance(self._source, Recorded) and self._source.is_open
-        recorded = self._recorded()
+        recorded = self._recorded(wait)
         if recorded.bounds_ns[1] <= recorded.bounds_ns[0]:
             raise WindowError("the trace has no duration")
         models: dict[str, DeviceEnergies] = {}
         unreadable: dict[str, str] = {}
+        spans = Spans.of([(m.name, m.start_ns, m.end_ns) for m in recorded.marks])
         for name, device in recorded.devices.items():
+            profile = self._profile or of_recorded(recorded, device)
             try:
-                models[name] = DeviceEnergies(device, recorded.bounds_ns)
+                models[name] = DeviceEnergies(device, recorded.bounds_ns, spans, profile, method)
             except NoReadingsError as error:
                 unreadable[name] = str(error)
         self._unreadable = unreadable  # as a whole: another thread may be asking
-        if not is_open:
-            self._computed = recorded, models
+        if not is_open and wait:
+            self._computed[method] = recorded, models
         return recorded, models
 
     def _chosen(
@@ -319,3 +445,10 @@ class Trace:
         if device not in models:
             raise DeviceError(f"no device {device!r} in this trace; it has: {', '.join(models)}")
         return [models[device]]
+
+
+def _without_profiles(recorded: Recorded) -> Recorded:
+    from dataclasses import replace
+
+    provenance = {k: v for k, v in recorded.provenance.items() if k != "profiles"}
+    return replace(recorded, provenance=provenance)

@@ -1,79 +1,256 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The energy counter: energies where no power can be read, and a check where it can."""
+"""The energy counter: fused with the readings, or alone where no power can be read.
+
+What a counter integrates is not documented: the true power, or the update period times each
+sampled reading. The two are told apart increment by increment (totals cannot): the sum of the
+readings predicts a counter of the second kind to its last digit, whatever ran.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from .. import _core
 from ..errors import NoReadingsError
-from ..units import NS_PER_S
+from ..units import NS_PER_S, engineering
 from .catalog import GAIN_U
-from .uncertainty import WindowTerms
+from .terms import WindowTerms
+from .update_clock import fit_clock, updates_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..recording.series import Runs
+    from .estimate import ActivityModel
     from .uncertainty import PowerModel
 
-__all__ = ["Comparison", "CounterModel", "compare"]
+__all__ = ["CounterModel", "Fusion", "fuse"]
 
 _FEWEST_UPDATES = 10
 _COUNTER_U = 0.01  # agreement of counter and integrated power that users report (sensors differ)
+_SHARP = 0.003  # a counter that adds up readings follows them this closely, relative to one
+# Terms that the counter replaces between two of its updates.
+_REPLACED = ("fit", "drift", "clock", "edges", "inside", "misfit")
+
+Hypothesis = Literal["truth", "sensor", "undecided"]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The energy counter against the integral of power, between updates of the counter.
+class Fusion:
+    """What the counter adds to a model of the readings.
 
     Attributes
     ----------
+    hypothesis : {"truth", "sensor", "undecided"}
+        What it integrates. Only a counter of the truth changes energies.
+    scale : float
+        Counter over model: the ratio of their gains, as far as the data tell it from sampling.
+    scale_u : float
+        Its standard uncertainty.
+    edges_ns : ndarray of int64
+        Updates of the counter that increments lie between.
     curve : EnergyCurve
-        Its integral over a window is counter minus integral, J; zero where the counter is silent.
-    counter_j, integral_j, seconds : float
+        Its integral over a window is counter / scale minus model, J; zero where it is silent.
+    model : ActivityModel or PowerModel
+    counter_j, model_j, seconds : float
         Over all that both cover.
     disagree : bool
-        By more than two standard uncertainties: those of the integral without gain and offset,
-        and 1 % for the counter.
+        By more than two standard uncertainties: those of the model without gain and offset, and
+        1 % for the counter.
+    tick_u_j : float
+        Standard uncertainty of an increment, J: quantum, and the time of its two updates.
     """
 
+    hypothesis: Hypothesis
+    scale: float
+    scale_u: float
+    edges_ns: NDArray[np.int64]
     curve: _core.EnergyCurve
+    model: ActivityModel | PowerModel
     counter_j: float
-    integral_j: float
+    model_j: float
     seconds: float
     disagree: bool
+    tick_u_j: float
+
+    @property
+    def weight(self) -> float:
+        """1 where the counter is used, 0 where it only warns."""
+        return 1.0 if self.hypothesis == "truth" else 0.0
+
+    def applied(
+        self,
+        terms: WindowTerms,
+        starts_ns: NDArray[np.int64],
+        ends_ns: NDArray[np.int64],
+        threads: int = 0,
+    ) -> WindowTerms:
+        """The model's energies with what the counter knows.
+
+        Between the first and the last update of the counter in a window its difference counts,
+        and the model only outside them.
+        """
+        if self.hypothesis == "sensor":
+            return terms
+        difference = self.curve.windows(starts_ns, ends_ns, threads)
+        if self.hypothesis == "undecided":
+            return WindowTerms(terms.joules, {**terms.terms, "counter": np.abs(difference)})
+        joules = terms.joules + difference
+        last = len(self.edges_ns) - 1
+        first_edge = np.searchsorted(self.edges_ns, starts_ns).clip(0, last)
+        last_edge = (np.searchsorted(self.edges_ns, ends_ns, side="right") - 1).clip(0, last)
+        holds = last_edge > first_edge
+        inner = np.where(holds, self.edges_ns[first_edge], starts_ns)
+        outer = np.where(holds, self.edges_ns[last_edge], starts_ns)
+        head = self.model.windows(starts_ns, inner, threads)
+        tail = self.model.windows(outer, ends_ns, threads)
+        fused = dict(terms.terms)
+        for name in _REPLACED:
+            if name in fused:
+                pieces = np.hypot(head.terms[name], tail.terms[name])
+                fused[name] = np.where(holds, np.minimum(pieces, fused[name]), fused[name])
+        # An increment that begins or ends outside says how much, not where.
+        spread = np.abs(difference - self.curve.windows(inner, np.maximum(outer, inner), threads))
+        known = np.where(holds, self.tick_u_j, 0.0)
+        fused["counter"] = np.sqrt(
+            known**2 + (joules * self.scale_u) ** 2 + np.where(holds, spread**2 / 3, 0.0)
+        )
+        return WindowTerms(joules, fused)
+
+    def notes(self) -> list[str]:
+        """What a reader of any window must know."""
+        if self.hypothesis == "sensor":
+            return [
+                "the energy counter adds up the sensor's own readings: it knows nothing that they "
+                "do not, and is not used"
+            ]
+        if not self.disagree:
+            return []
+        what = "used between its updates" if self.weight else "in the uncertainty"
+        return [
+            f"over {engineering(self.seconds, 's')} the energy counter says "
+            f"{engineering(self.counter_j, 'J')}, the readings {engineering(self.model_j, 'J')}: "
+            f"the counter is {what}. A gain or a load in step with the sensor's updates does this"
+        ]
 
 
-def compare(runs: Runs, model: PowerModel) -> Comparison | None:
-    """Compare a counter with the integral of power; None when it moved too little to tell."""
-    usable = runs.usable
-    t = ((runs.t_first_ns + runs.read_first_ns) // 2)[usable]
-    inside = (t >= model.start_ns) & (t <= model.end_ns)
-    broken = np.uint32(_core.FLAG_RESET | _core.FLAG_GAP_BEFORE)
-    whole = ((runs.flags[usable] & broken) == 0)[inside]
-    t, total = np.asarray(t[inside]), np.asarray(runs.value[usable][inside])
-    # The first run may have begun before we looked: its start is no update of the counter.
-    t, total, whole = t[1:], total[1:], whole[1:]
+def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusion | None:
+    """Compare a counter with a model of the readings; None when it moved too little to tell."""
+    t, total, whole = _edges(counter, model.start_ns, model.end_ns)
     if len(t) < _FEWEST_UPDATES:
         return None
-    integrals = model.curve.windows(t[:-1], t[1:])
-    steps = np.where(whole[1:], np.diff(total), integrals)
-    density = (steps - integrals) / (np.maximum(np.diff(t), 1) / NS_PER_S)
-    edges = np.concatenate([[model.start_ns], np.repeat(t, 2), [model.end_ns]])
+    seconds = np.maximum(np.diff(t), 1) / NS_PER_S
+    modelled = model.windows(t[:-1], t[1:]).joules
+    steps = np.where(whole[1:], np.diff(total), modelled)
+    across = model.windows(t[:1], t[-1:])
+    counter_j, model_j = float(steps.sum()), float(across.joules[0])
+    own_u = float(across.unseen[0])
+    added = _added_up(power, t)
+    use = whole[1:]
+    hypothesis: Hypothesis = "undecided"
+    if added is not None:
+        hypothesis = _hypothesis(steps[use], modelled[use], added[use])
+    scale, scale_u = _scale(counter_j / model_j if model_j > 0 else 1.0, own_u / max(model_j, 1e-9))
+    density = (steps / scale - modelled) / seconds
+    knots = np.concatenate([[model.start_ns], np.repeat(t, 2), [model.end_ns]])
     heights = np.concatenate([[0.0, 0.0], np.repeat(density, 2), [0.0, 0.0]])
-    counter, integral = float(steps.sum()), float(integrals.sum())
-    unseen = float(model.windows(t[:1], t[-1:]).unseen[0])
-    return Comparison(
-        curve=_core.EnergyCurve(edges, heights),
-        counter_j=counter,
-        integral_j=integral,
+    disagree = abs(counter_j - model_j) > 2 * np.hypot(own_u, _COUNTER_U * model_j)
+    return Fusion(
+        hypothesis=hypothesis,
+        scale=scale,
+        scale_u=scale_u,
+        edges_ns=t,
+        curve=_core.EnergyCurve(knots, heights),
+        model=model,
+        counter_j=counter_j,
+        model_j=model_j,
         seconds=float(t[-1] - t[0]) / NS_PER_S,
-        disagree=abs(counter - integral) > 2 * float(np.hypot(unseen, _COUNTER_U * integral)),
+        disagree=bool(disagree),
+        tick_u_j=_tick_u(counter, steps, seconds),
     )
+
+
+def _scale(ratio: float, sampling_u: float) -> tuple[float, float]:
+    """Ratio of the gains of counter and reading, and its standard uncertainty.
+
+    Gain or sampling? What the two differ by is shared out by how much of each is expected; a
+    difference that no gain explains is sampling (a load in step with the sensor).
+    """
+    sampling_u = max(sampling_u, 1e-9)
+    if abs(ratio - 1) > 2.5 * np.hypot(GAIN_U, sampling_u):
+        return 1.0, GAIN_U
+    believed = GAIN_U**2 / (GAIN_U**2 + sampling_u**2)
+    return 1 + (ratio - 1) * believed, float(1 / np.hypot(1 / GAIN_U, 1 / sampling_u))
+
+
+def _edges(
+    runs: Runs, start_ns: int, end_ns: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    """(when it changed, to what, whether the increment up to there is whole)."""
+    usable = runs.usable
+    t = ((runs.t_first_ns + runs.read_first_ns) // 2)[usable]
+    value = np.asarray(runs.value[usable])
+    clock = fit_clock(runs)
+    if clock is not None:  # a change lies on the clock's tick, to better than a poll
+        index = np.round((t - clock.origin_ns - clock.t0_ns) / clock.period_ns)
+        tick = clock.origin_ns + np.round(clock.t0_ns + index * clock.period_ns).astype(np.int64)
+        late = np.abs(tick - t) > 3 * clock.scatter_ns + 1
+        t = np.maximum.accumulate(np.where(late, t, tick))
+    broken = np.uint32(_core.FLAG_RESET | _core.FLAG_GAP_BEFORE)
+    whole = (runs.flags[usable] & broken) == 0
+    # The first run may have begun before we looked: its start is no update of the counter.
+    inside = (t >= start_ns) & (t <= end_ns)
+    inside[:1] = False
+    keep = np.flatnonzero(inside)
+    keep = keep[np.diff(t[keep], prepend=np.iinfo(np.int64).min // 2) > 0]
+    return t[keep], value[keep], whole[keep]
+
+
+def _added_up(power: Runs, t: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Update period times the readings published in each increment; None without a clock."""
+    clock = fit_clock(power)
+    if clock is None:
+        return None
+    updates = updates_of(power, clock)
+    period_s = np.diff(updates.t_ns, prepend=updates.t_ns[:1]) / NS_PER_S
+    if len(period_s) > 1:
+        period_s[0] = np.median(period_s[1:])
+    sums = np.concatenate([[0.0], np.cumsum(updates.value * period_s)])
+    upto = np.searchsorted(updates.t_ns, t, side="right")
+    return np.asarray(np.diff(sums[upto]))
+
+
+def _hypothesis(
+    steps: NDArray[np.float64], modelled: NDArray[np.float64], added: NDArray[np.float64]
+) -> Hypothesis:
+    """What the increments follow. Medians: one update that falls on the edge moves two of them."""
+    if len(steps) < _FEWEST_UPDATES:
+        return "undecided"
+
+    def miss(predicted: NDArray[np.float64]) -> float:
+        off = np.sort(np.abs(steps - predicted))
+        return float(np.sqrt(np.mean(off[: max(1, int(0.9 * len(off)))] ** 2)))
+
+    typical = float(np.median(np.abs(steps)))
+    scale = float(steps.sum() / modelled.sum()) if modelled.sum() > 0 else 1.0
+    # Readings that are added up are added up as they are: that hypothesis has no scale of its own.
+    by_sensor, by_truth = miss(added), miss(scale * modelled)
+    follows = by_sensor < max(_SHARP * typical, 0.1 * by_truth)
+    if follows and by_truth < 3 * by_sensor + _SHARP * typical:
+        return "undecided"
+    return "sensor" if follows else "truth"
+
+
+def _tick_u(counter: Runs, steps: NDArray[np.float64], seconds: NDArray[np.float64]) -> float:
+    """Quantum, and the two edges' time at the mean power."""
+    clock = fit_clock(counter)
+    width = (counter.read_first_ns[1:] - counter.t_last_ns[:-1]) / NS_PER_S
+    edge_s = clock.u_t0_ns / NS_PER_S if clock is not None else float(np.median(width)) / 3.5
+    mean_w = float(steps.sum() / seconds.sum())
+    return float(np.sqrt(2 * (edge_s * mean_w) ** 2 + 2 * 1e-6 / 12))
 
 
 class CounterModel:
@@ -114,17 +291,14 @@ class CounterModel:
         outside_s = ((ends_ns - starts_ns) - (b - a)) / NS_PER_S
         mean_w = self.curve.total / ((self._end - self._start) / NS_PER_S)
         joules = self.curve.windows(a, b, threads) + outside_s * mean_w
-        zero = np.zeros_like(joules)
+        edges = np.sqrt(self._edge.values(a) + self._edge.values(b))
+        outside = outside_s * (self.high_w - self.low_w) / np.sqrt(3)
         return WindowTerms(
-            joules=joules,
-            gain=np.abs(joules) * GAIN_U,
-            offset=zero,
-            edges=np.where(
-                starts_ns == ends_ns, 0.0, np.sqrt(self._edge.values(a) + self._edge.values(b))
-            ),
-            inside=zero,
-            gaps=self._gap.windows(a, b, threads)
-            + outside_s * (self.high_w - self.low_w) / np.sqrt(3),
+            joules,
+            {
+                "edges": np.where(starts_ns == ends_ns, 0.0, edges),
+                "gaps": self._gap.windows(a, b, threads) + outside,
+            },
         )
 
     def gap_s(self, start_ns: int, end_ns: int) -> float:

@@ -13,63 +13,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .level import best_drift, fit_level
-from .response import Response, filtered
+from .level import DRIFTS, best_drift, fit_level
+from .response import Response, ResponsePrior, filtered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .. import _core
-    from .response import Family
     from .update_clock import Updates
 
-__all__ = ["Belief", "ResponsePrior", "Weighted", "identify"]
+__all__ = ["Belief", "Weighted", "held_out", "identify"]
 
-_COARSE_DRIFTS = (1e-5, 1e-3, 0.1)
+_COARSE_DRIFTS = (1e-5, 1e-3, 0.1, 10.0)
 _MODES = 3  # local optima of the coarse search that are followed up
 _WORSE = 18.0  # a mode whose log-likelihood is lower by this has no weight
 _MOST_READINGS = 1500  # that identify; more only take longer
 _SIDES = (-1.9, -0.95, 0.0, 0.95, 1.9)  # of each parameter, in standard deviations
-
-
-@dataclass(frozen=True)
-class ResponsePrior:
-    """What is believed of a response before the readings are seen.
-
-    Attributes
-    ----------
-    family : {"boxcar", "rc", "continuous"}
-    window_s : float
-        Median of the window or time constant, s.
-    window_spread : float
-        Standard deviation of its logarithm.
-    delay_low_s, delay_high_s : float
-        The delay lies between, anywhere; beyond them it gets unlikely within 2 ms.
-    weight : float
-        Of this family against the others of the same sensor.
-    """
-
-    family: Family
-    window_s: float
-    window_spread: float
-    delay_low_s: float
-    delay_high_s: float
-    weight: float = 1.0
-
-    def log_density(self, response: Response) -> float:
-        """Up to a constant that all responses of this prior share, and the family's weight."""
-        beyond = max(self.delay_low_s - response.delay_s, response.delay_s - self.delay_high_s, 0.0)
-        log = float(np.log(self.weight)) - 0.5 * (beyond / 0.002) ** 2
-        if self.family != "continuous" and self.window_spread > 0:
-            log -= 0.5 * (np.log(response.window_s / self.window_s) / self.window_spread) ** 2
-        return log
-
-    @property
-    def middle(self) -> Response:
-        """Its median."""
-        delay = (self.delay_low_s + self.delay_high_s) / 2
-        window = 0.0 if self.family == "continuous" else self.window_s
-        return Response(self.family, window, delay)
 
 
 @dataclass(frozen=True)
@@ -114,6 +73,7 @@ class _Problem:
     weight: NDArray[np.float64]
     prior_w: float
     collapse: NDArray[np.float64] | None  # powers that make one class of many
+    drifts: tuple[float, ...] = DRIFTS
 
     def design(self, response: Response) -> NDArray[np.float64]:
         x = filtered(self.activity, self.updates.t_ns, response)
@@ -136,6 +96,7 @@ def identify(
     prior_w: float,
     weight: NDArray[np.float64] | None = None,
     collapse: NDArray[np.float64] | None = None,
+    drifts: tuple[float, ...] = DRIFTS,
 ) -> Belief:
     """Posterior of the response.
 
@@ -153,10 +114,12 @@ def identify(
         Inverse variances of the readings up to a scale.
     collapse : ndarray, optional
         Powers (W) of the classes, where they are too many to be solved at every try.
+    drifts : tuple of float
+        What the level's drift may be (see `level`).
     """
     weight = np.ones(len(updates)) if weight is None else weight
     few, few_weight = _informative_part(updates, activity, priors, weight)
-    problem = _Problem(few, activity, few_weight, prior_w, collapse)
+    problem = _Problem(few, activity, few_weight, prior_w, collapse, drifts)
     candidates: list[tuple[float, Response, float, ResponsePrior]] = []
     for prior in priors:
         candidates += _coarse(problem, prior)
@@ -200,9 +163,7 @@ def _belief(
     for family in {r.family for _, r in spread}:
         top = max((p for p in spread if p[1].family == family), key=lambda p: p[0])[1]
         held_out[family] = held_out_residual(problem, top, best[2])
-    response = Response(
-        best[1].family, best[1].window_s, best[1].delay_s, sd_window, sd_delay
-    )
+    response = Response(best[1].family, best[1].window_s, best[1].delay_s, sd_window, sd_delay)
     return Belief(response, points, best[2], held_out, bool(informative))
 
 
@@ -241,6 +202,7 @@ def _coarse(
         count = 7 if prior.window_spread < 0.5 else 13
         windows = list(prior.window_s * np.exp(np.linspace(-2, 2, count) * prior.window_spread))
     found = []
+    coarse = [d for d in problem.drifts if d in _COARSE_DRIFTS]
     for window in windows:
         width = prior.delay_high_s - prior.delay_low_s
         step = max(0.0015, 0.18 * (window if prior.family != "rc" else 1.5 * window))
@@ -249,7 +211,7 @@ def _coarse(
         ):
             length = 0.0 if prior.family == "continuous" else float(window)
             response = Response(prior.family, length, float(delay))
-            log, drift = max((problem.log_likelihood(response, d), d) for d in _COARSE_DRIFTS)
+            log, drift = max((problem.log_likelihood(response, d), d) for d in coarse)
             found.append((log + prior.log_density(response), response, drift, prior))
     return found
 
@@ -298,16 +260,20 @@ def _refine(
     start = np.array([response.lag_s, 0.0 if fixed else np.log(response.window_s / prior.window_s)])
     scale = np.array([max(0.2 * response.window_s, 0.001), 0.1])
     for _ in range(2):
-        drift = best_drift(u.value, problem.design(at(start) or response), problem.weight, u.steps,
-                           problem.prior_w)
+        x = problem.design(at(start) or response)
+        drift = best_drift(u.value, x, problem.weight, u.steps, problem.prior_w, problem.drifts)
         free = 1 if fixed else 2
         simplex = np.vstack([np.zeros(free), np.diag(scale[:free])])
         result = minimize(
             lambda v: -log_posterior(np.concatenate([v, start[free:]])),
             start[:free],
             method="Nelder-Mead",
-            options={"initial_simplex": start[:free] + simplex, "xatol": 1e-6, "fatol": 0.01,
-                     "maxfev": 80},
+            options={
+                "initial_simplex": start[:free] + simplex,
+                "xatol": 1e-6,
+                "fatol": 0.01,
+                "maxfev": 80,
+            },
         )
         start = np.concatenate([result.x, start[free:]])
         scale = scale / 5
@@ -324,9 +290,7 @@ def _refine(
     return points, drift
 
 
-def _half_width(
-    log_posterior: object, middle: NDArray[np.float64], top: float, axis: int
-) -> float:
+def _half_width(log_posterior: object, middle: NDArray[np.float64], top: float, axis: int) -> float:
     """Where the posterior has fallen by one half (one standard deviation of a normal one)."""
     widths = []
     for sign in (-1.0, 1.0):
@@ -352,8 +316,9 @@ def _half_width(
 
 def held_out_residual(problem: _Problem, response: Response, drift: float) -> float:
     """Root mean square of readings in time blocks that were left out of the fit, W."""
-    z, _ = held_out(problem.updates, problem.design(response), problem.weight, drift,
-                    problem.prior_w)
+    z, _ = held_out(
+        problem.updates, problem.design(response), problem.weight, drift, problem.prior_w
+    )
     return float(np.sqrt(np.mean(z**2)))
 
 

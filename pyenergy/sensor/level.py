@@ -19,9 +19,12 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LevelFit", "best_drift", "fit_level"]
+__all__ = ["DRIFTS", "SHARED_DRIFTS", "LevelFit", "best_drift", "fit_level"]
 
-_DRIFTS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
+# A level is slow: one that follows every reading would explain away the activity.
+DRIFTS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
+# Readings that share most of their window have next to no noise of their own.
+SHARED_DRIFTS = (*DRIFTS, 1.0, 10.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def fit_level(
     full : bool
         False leaves out what only windows need (``smooth``, ``level_var``).
     """
-    from scipy.linalg import cholesky_banded, cho_solve_banded
+    from scipy.linalg import cho_solve_banded, cholesky_banded
 
     n, p = x.shape
     mean_weight = float(weight[weight > 0].mean())
@@ -162,7 +165,7 @@ def best_drift(
     weight: NDArray[np.float64],
     steps: NDArray[np.float64],
     prior_w: float,
-    drifts: tuple[float, ...] = _DRIFTS,
+    drifts: tuple[float, ...] = DRIFTS,
 ) -> float:
     """The drift of highest restricted likelihood among ``drifts``."""
     fits = [fit_level(y, x, weight, steps, d, prior_w, full=False) for d in drifts]

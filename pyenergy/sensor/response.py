@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..errors import OptionError
-from ..units import NS_PER_MS, NS_PER_S
+from ..units import NS_PER_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .. import _core
 
-__all__ = ["FAMILIES", "Family", "Response", "filtered", "overlaps"]
+__all__ = ["FAMILIES", "Family", "Response", "ResponsePrior", "filtered", "overlaps"]
 
 Family = Literal["boxcar", "rc", "continuous"]
 FAMILIES: tuple[Family, ...] = ("boxcar", "rc", "continuous")
@@ -59,13 +59,13 @@ class Response:
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
-            raise OptionError(
-                f"a response is one of {', '.join(FAMILIES)}, not {self.family!r}"
-            )
+            raise OptionError(f"a response is one of {', '.join(FAMILIES)}, not {self.family!r}")
         for name in ("window_s", "delay_s", "window_u_s", "delay_u_s"):
             value = getattr(self, name)
             if not np.isfinite(value) or (value < 0 and name != "delay_s") or abs(value) > 100:
-                raise OptionError(f"{name} must be a number of seconds from 0 to 100, got {value!r}")
+                raise OptionError(
+                    f"{name} must be a number of seconds from 0 to 100, got {value!r}"
+                )
         if self.family != "continuous" and self.window_s <= 0:
             raise OptionError(f"a {self.family} needs a window_s above 0")
 
@@ -87,9 +87,47 @@ class Response:
         return f"{what} {self.window_s * 1e3:.3g} ms, delay {self.delay_s * 1e3:.3g} ms"
 
 
-def filtered(
-    activity: _core.Activity, t_ns: NDArray[np.int64], response: Response
-) -> csr_array:
+@dataclass(frozen=True)
+class ResponsePrior:
+    """What is believed of a response before the readings are seen.
+
+    Attributes
+    ----------
+    family : {"boxcar", "rc", "continuous"}
+    window_s : float
+        Median of the window or time constant, s.
+    window_spread : float
+        Standard deviation of its logarithm.
+    delay_low_s, delay_high_s : float
+        The delay lies between, anywhere; beyond them it gets unlikely within 2 ms.
+    weight : float
+        Of this family against the others of the same sensor.
+    """
+
+    family: Family
+    window_s: float
+    window_spread: float
+    delay_low_s: float
+    delay_high_s: float
+    weight: float = 1.0
+
+    def log_density(self, response: Response) -> float:
+        """Up to a constant that all responses of this prior share, and the family's weight."""
+        beyond = max(self.delay_low_s - response.delay_s, response.delay_s - self.delay_high_s, 0.0)
+        log = float(np.log(self.weight)) - 0.5 * (beyond / 0.002) ** 2
+        if self.family != "continuous" and self.window_spread > 0:
+            log -= 0.5 * (np.log(response.window_s / self.window_s) / self.window_spread) ** 2
+        return log
+
+    @property
+    def middle(self) -> Response:
+        """Its median."""
+        delay = (self.delay_low_s + self.delay_high_s) / 2
+        window = 0.0 if self.family == "continuous" else self.window_s
+        return Response(self.family, window, delay)
+
+
+def filtered(activity: _core.Activity, t_ns: NDArray[np.int64], response: Response) -> csr_array:
     """Each class's activity as readings published at ``t_ns`` (non-decreasing) average it.
 
     Sparse, shape (len(t_ns), classes), dimensionless: 1 where a class ran all the time.
@@ -115,8 +153,3 @@ def overlaps(
 
     begin, index, value = activity.overlap(starts_ns, ends_ns)
     return csr_array((value, index, begin), shape=(len(starts_ns), activity.classes))
-
-
-def from_ms(family: Family, window_ms: float, delay_ms: float) -> Response:
-    """From milliseconds, as the catalogue is written."""
-    return Response(family, window_ms * NS_PER_MS / NS_PER_S, delay_ms * NS_PER_MS / NS_PER_S)

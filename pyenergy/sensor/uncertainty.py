@@ -34,7 +34,6 @@ misfit         the difference between the device's energy counter, where it has 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +41,8 @@ import numpy as np
 from .. import _core
 from ..errors import NoReadingsError
 from ..units import NS_PER_S
+from .gaps import extended, gap_before, gaps_of, power_bounds, step_curve
+from .terms import WindowTerms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,34 +50,9 @@ if TYPE_CHECKING:
     from ..recording.series import Runs
     from .catalog import SensorPrior
 
-__all__ = ["PowerModel", "WindowTerms"]
+__all__ = ["PowerModel"]
 
 _POOL_NS = 2 * NS_PER_S
-_UNKNOWN_LIMIT_W = 1000.0  # above every board limit of the catalogue's study
-
-
-@dataclass(frozen=True)
-class WindowTerms:
-    """Energies of windows (J) and the terms of their uncertainty (J), arrays of one shape."""
-
-    joules: NDArray[np.float64]
-    gain: NDArray[np.float64]
-    offset: NDArray[np.float64]
-    edges: NDArray[np.float64]
-    inside: NDArray[np.float64]  # transitions and unseen time
-    gaps: NDArray[np.float64]
-    misfit: NDArray[np.float64] | float = 0.0
-
-    @property
-    def unseen(self) -> NDArray[np.float64]:
-        """Standard uncertainty without the sensor's gain, offset and misfit, J."""
-        return np.asarray(np.sqrt(self.edges**2 + self.inside**2 + self.gaps**2))
-
-    @property
-    def u(self) -> NDArray[np.float64]:
-        """Standard uncertainty, J."""
-        systematic = self.gain**2 + self.offset**2 + np.asarray(self.misfit) ** 2
-        return np.asarray(np.sqrt(systematic + self.unseen**2))
 
 
 class PowerModel:
@@ -120,11 +96,11 @@ class PowerModel:
         value = np.asarray(runs.value[usable])
         first = _middle(runs.t_first_ns, runs.read_first_ns)[usable]
         last = np.maximum(_middle(runs.t_last_ns, runs.read_last_ns)[usable], first)
-        self.low_w, self.high_w = _bounds(power_min_w, power_max_w, value)
-        self.curve = _core.EnergyCurve(*_extended(_knots(first, last, value), start_ns, end_ns))
-        gap, failure = _gap_before(runs, usable, gap_ns)
+        self.low_w, self.high_w = power_bounds(power_min_w, power_max_w, value)
+        self.curve = _core.EnergyCurve(*extended(_knots(first, last, value), start_ns, end_ns))
+        gap, failure = gap_before(runs, usable, gap_ns)
         known = np.asarray(runs.read_first_ns[usable])
-        self.gap_starts_ns, self.gap_ends_ns = _gaps(
+        self.gap_starts_ns, self.gap_ends_ns = gaps_of(
             known, np.maximum(last, known), gap, start_ns, end_ns
         )
         self._gap_curve = self._build_gap_curve()
@@ -148,12 +124,12 @@ class PowerModel:
         edge_variance += (self.prior.lag_ns / NS_PER_S * net_w) ** 2 / 3
         bound = (self.high_w - self.low_w) / math.sqrt(3) * duration_s
         return WindowTerms(
-            joules=joules,
-            gain=np.abs(joules) * self.prior.gain_u,
-            offset=duration_s * self.prior.offset_u_w,
-            edges=np.minimum(np.sqrt(edge_variance), bound),
-            inside=np.sqrt(inside),
-            gaps=self._gap_curve.windows(starts_ns, ends_ns, threads),
+            joules,
+            {
+                "edges": np.minimum(np.sqrt(edge_variance), bound),
+                "inside": np.sqrt(inside),
+                "gaps": self._gap_curve.windows(starts_ns, ends_ns, threads),
+            },
         )
 
     def gap_s(self, start_ns: int, end_ns: int) -> float:
@@ -164,9 +140,7 @@ class PowerModel:
     def _build_gap_curve(self) -> _core.EnergyCurve:
         """Its integral is the half-width of the energy in gaps."""
         density = (self.high_w - self.low_w) / math.sqrt(3)
-        return _step_curve(
-            self.gap_starts_ns, self.gap_ends_ns, density, self.start_ns, self.end_ns
-        )
+        return step_curve(self.gap_starts_ns, self.gap_ends_ns, density, self.start_ns, self.end_ns)
 
     def _build_inside_curve(
         self,
@@ -184,7 +158,7 @@ class PowerModel:
         density += np.where(failure[1:], (self.high_w - self.low_w) ** 2 / 3 * bracket_s, 0.0)
         t = np.repeat(np.stack([last[:-1], first[1:]], axis=1).ravel(), 2)
         y = np.stack([np.zeros_like(density), density, density, np.zeros_like(density)], axis=1)
-        return _core.EnergyCurve(*_extended((t, y.ravel()), self.start_ns, self.end_ns, 0.0))
+        return _core.EnergyCurve(*extended((t, y.ravel()), self.start_ns, self.end_ns, 0.0))
 
     def _build_unseen_curve(
         self, first: NDArray[np.int64], last: NDArray[np.int64], value: NDArray[np.float64]
@@ -248,7 +222,7 @@ class PowerModel:
         # What happened less than one lag before the last reading is not published: unknown.
         unknown = (self.high_w - self.low_w) ** 2 * scale
         knots = _tail_set(np.maximum.accumulate(t), y, int(last[-1]) - lag, unknown)
-        return _core.EnergyCurve(*_extended(knots, self.start_ns, self.end_ns))
+        return _core.EnergyCurve(*extended(knots, self.start_ns, self.end_ns))
 
     def _structure(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
         """Variance (J^2) of an edge for what a reading of ``value`` averages away.
@@ -266,43 +240,11 @@ def _middle(before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.i
     return before + (after - before) // 2
 
 
-def _bounds(low: float, high: float, value: NDArray[np.float64]) -> tuple[float, float]:
-    """The device's power bounds, widened to what was read; generous where unknown."""
-    low = low if math.isfinite(low) else 0.0
-    high = high if math.isfinite(high) else _UNKNOWN_LIMIT_W
-    return min(low, float(value.min())), max(high, float(value.max()))
-
-
 def _knots(
     first: NDArray[np.int64], last: NDArray[np.int64], value: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     t = np.maximum.accumulate(np.stack([first, last], axis=1).ravel())
     return t, np.repeat(value, 2)
-
-
-def _extended(
-    knots: tuple[NDArray[np.int64], NDArray[np.float64]],
-    start_ns: int,
-    end_ns: int,
-    outside: float | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Knots made to cover [start_ns, end_ns]: held flat, or ``outside`` beyond them."""
-    t, y = knots
-    head_t, head_y, tail_t, tail_y = [], [], [], []
-    if len(t) == 0 or start_ns < t[0]:
-        edge = outside if outside is not None else float(y[0])
-        head_t, head_y = [start_ns], [edge]
-        if len(t) and outside is not None:
-            head_t, head_y = [start_ns, int(t[0])], [edge, edge]
-    if len(t) == 0 or end_ns > t[-1]:
-        edge = outside if outside is not None else float(y[-1])
-        tail_t, tail_y = [end_ns], [edge]
-        if len(t) and outside is not None:
-            tail_t, tail_y = [int(t[-1]), end_ns], [edge, edge]
-    return (
-        np.concatenate([np.array(head_t, np.int64), t, np.array(tail_t, np.int64)]),
-        np.concatenate([np.array(head_y, float), y, np.array(tail_y, float)]),
-    )
 
 
 def _tail_set(
@@ -316,59 +258,6 @@ def _tail_set(
     step_y = np.array([y[cut - 1], value])
     tail = np.full(len(t) - cut, value)
     return np.concatenate([t[:cut], step_t, t[cut:]]), np.concatenate([y[:cut], step_y, tail])
-
-
-def _gap_before(
-    runs: Runs, usable: NDArray[np.bool_], gap_ns: int
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """For each usable run: is the time since the usable one before it a gap, or a short failure?
-
-    It is a gap when samples were lost or came late (the flag says so), and when failed reads lie
-    between and last longer than ``gap_ns``; a short failure when they last less.
-    """
-    flagged = _any_between((runs.flags & np.uint32(_core.FLAG_GAP_BEFORE)) != 0, usable)
-    failed = _any_between(~usable, usable)
-    silence = np.concatenate([[0], runs.read_first_ns[usable][1:] - runs.read_last_ns[usable][:-1]])
-    failed[0] = flagged[0] = False
-    gap = flagged | (failed & (silence > gap_ns))
-    return gap, failed & ~gap
-
-
-def _any_between(marked: NDArray[np.bool_], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """For each usable run: is it, or a run since the usable one before it, marked?"""
-    seen = np.cumsum(marked)[usable]
-    return np.asarray(seen > np.concatenate([[0], seen[:-1]]))
-
-
-def _gaps(
-    known: NDArray[np.int64],
-    last: NDArray[np.int64],
-    gap: NDArray[np.bool_],
-    start_ns: int,
-    end_ns: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Starts and ends of the times without readings, those at either end included.
-
-    A gap lasts until the reading after it is ``known``: that read may itself have hung.
-    """
-    index = np.flatnonzero(gap)
-    starts = [np.array([start_ns])] if start_ns < known[0] else []
-    ends = [np.array([known[0]])] if start_ns < known[0] else []
-    starts.append(last[index - 1])
-    ends.append(known[index])
-    if end_ns > last[-1]:
-        starts.append(np.array([last[-1]]))
-        ends.append(np.array([end_ns]))
-    return np.concatenate(starts).astype(np.int64), np.concatenate(ends).astype(np.int64)
-
-
-def _step_curve(
-    starts: NDArray[np.int64], ends: NDArray[np.int64], density: float, start_ns: int, end_ns: int
-) -> _core.EnergyCurve:
-    """``density`` inside the intervals, zero elsewhere."""
-    t = np.repeat(np.stack([starts, ends], axis=1).ravel(), 2)
-    y = np.tile([0.0, density, density, 0.0], len(starts))
-    return _core.EnergyCurve(*_extended((t, y), start_ns, end_ns, 0.0))
 
 
 def _range_of(value: NDArray[np.float64], upto: NDArray[np.int64]) -> NDArray[np.float64]:

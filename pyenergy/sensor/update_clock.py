@@ -169,7 +169,7 @@ def _search(brackets: _Brackets, expected: float) -> float:
         low, high = 0.7 * expected, 1.3 * expected
     else:
         short = float(np.quantile(gaps, 0.1))
-        near = gaps[(gaps >= short - poll) & (gaps < 1.5 * short + poll)]
+        near = gaps[(gaps >= 0.99 * short - poll) & (gaps < 1.5 * short + poll)]
         base = float(np.median(near))
         low, high = max(base / 3.3, 2 * poll), 1.3 * base
     extent = float(middle[-1] - middle[0])
@@ -253,8 +253,10 @@ def updates_of(runs: Runs, clock: UpdateClock | None) -> Updates:
     lower[begins], upper[begins] = brackets.lower, brackets.upper
     lower, upper = lower[usable], upper[usable]
     if clock is None:
-        t = np.where(np.isfinite(lower), (lower + upper) / 2, first)
-        u = np.where(np.isfinite(lower), (upper - lower) / np.sqrt(12), 0.0)
+        seen = np.isfinite(lower)
+        t, u = first.copy(), np.zeros(len(first))
+        t[seen] = (lower[seen] + upper[seen]) / 2
+        u[seen] = (upper[seen] - lower[seen]) / np.sqrt(12)
         keep = (runs.flags[usable] & np.uint32(_core.FLAG_CONTINUES)) == 0
         return _updates(origin, t[keep], runs.value[usable][keep], np.arange(keep.sum()), u[keep])
     return _ticks(clock, runs.value[usable], first, last, lower, upper)
@@ -301,5 +303,7 @@ def _updates(
     u: NDArray[np.float64],
 ) -> Updates:
     steps = np.maximum(np.diff(index, prepend=index[:1] - 1), 1).astype(np.float64)
-    t_ns = np.maximum.accumulate(origin + np.round(t).astype(np.int64)) if len(t) else t.astype("i8")
+    t_ns = (
+        np.maximum.accumulate(origin + np.round(t).astype(np.int64)) if len(t) else t.astype("i8")
+    )
     return Updates(t_ns, np.asarray(value, np.float64), steps, u)

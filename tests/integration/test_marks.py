@@ -38,6 +38,7 @@ def test_spans_have_their_columns_in_order_and_type() -> None:
         "duration_s": pl.Float64,
         "energy_j": pl.Float64,
         "u_j": pl.Float64,
+        "u_same_card_j": pl.Float64,
         "mean_power_w": pl.Float64,
     }
     (row,) = spans.iter_rows(named=True)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time in which nothing was read, and the curves that both power models build from intervals."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import _core
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..recording.series import Runs
+
+__all__ = ["any_between", "extended", "gap_before", "gaps_of", "power_bounds", "step_curve"]
+
+UNKNOWN_LIMIT_W = 1000.0  # above every board limit of the catalogue's study
+
+
+def power_bounds(low: float, high: float, value: NDArray[np.float64]) -> tuple[float, float]:
+    """The device's power bounds, widened to what was read; generous where unknown."""
+    low = low if math.isfinite(low) else 0.0
+    high = high if math.isfinite(high) else UNKNOWN_LIMIT_W
+    return min(low, float(value.min())), max(high, float(value.max()))
+
+
+def extended(
+    knots: tuple[NDArray[np.int64], NDArray[np.float64]],
+    start_ns: int,
+    end_ns: int,
+    outside: float | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Knots made to cover [start_ns, end_ns]: held flat, or ``outside`` beyond them."""
+    t, y = knots
+    head_t, head_y, tail_t, tail_y = [], [], [], []
+    if len(t) == 0 or start_ns < t[0]:
+        edge = outside if outside is not None else float(y[0])
+        head_t, head_y = [start_ns], [edge]
+        if len(t) and outside is not None:
+            head_t, head_y = [start_ns, int(t[0])], [edge, edge]
+    if len(t) == 0 or end_ns > t[-1]:
+        edge = outside if outside is not None else float(y[-1])
+        tail_t, tail_y = [end_ns], [edge]
+        if len(t) and outside is not None:
+            tail_t, tail_y = [int(t[-1]), end_ns], [edge, edge]
+    return (
+        np.concatenate([np.array(head_t, np.int64), t, np.array(tail_t, np.int64)]),
+        np.concatenate([np.array(head_y, float), y, np.array(tail_y, float)]),
+    )
+
+
+def gap_before(
+    runs: Runs, usable: NDArray[np.bool_], gap_ns: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """For each usable run: is the time since the usable one before it a gap, or a short failure?
+
+    It is a gap when samples were lost or came late (the flag says so), and when failed reads lie
+    between and last longer than ``gap_ns``; a short failure when they last less.
+    """
+    flagged = any_between((runs.flags & np.uint32(_core.FLAG_GAP_BEFORE)) != 0, usable)
+    failed = any_between(~usable, usable)
+    silence = np.concatenate([[0], runs.read_first_ns[usable][1:] - runs.read_last_ns[usable][:-1]])
+    failed[0] = flagged[0] = False
+    gap = flagged | (failed & (silence > gap_ns))
+    return gap, failed & ~gap
+
+
+def any_between(marked: NDArray[np.bool_], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """For each usable run: is it, or a run since the usable one before it, marked?"""
+    seen = np.cumsum(marked)[usable]
+    return np.asarray(seen > np.concatenate([[0], seen[:-1]]))
+
+
+def gaps_of(
+    known: NDArray[np.int64],
+    last: NDArray[np.int64],
+    gap: NDArray[np.bool_],
+    start_ns: int,
+    end_ns: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Starts and ends of the times without readings, those at either end included.
+
+    A gap lasts until the reading after it is ``known``: that read may itself have hung.
+    """
+    index = np.flatnonzero(gap)
+    starts = [np.array([start_ns])] if start_ns < known[0] else []
+    ends = [np.array([known[0]])] if start_ns < known[0] else []
+    starts.append(last[index - 1])
+    ends.append(known[index])
+    if end_ns > last[-1]:
+        starts.append(np.array([last[-1]]))
+        ends.append(np.array([end_ns]))
+    return np.concatenate(starts).astype(np.int64), np.concatenate(ends).astype(np.int64)
+
+
+def step_curve(
+    starts: NDArray[np.int64], ends: NDArray[np.int64], density: float, start_ns: int, end_ns: int
+) -> _core.EnergyCurve:
+    """``density`` inside the intervals, zero elsewhere."""
+    t = np.repeat(np.stack([starts, ends], axis=1).ravel(), 2)
+    y = np.tile([0.0, density, density, 0.0], len(starts))
+    return _core.EnergyCurve(*extended((t, y), start_ns, end_ns, 0.0))

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A card's calibration: gain, offset, response; kept in a file per card."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import OptionError, RecordingError
+from .catalog import GAIN_U, OFFSET_U_W
+from .response import Response
+
+__all__ = ["Profile", "find_profile", "folder", "profile_path"]
+
+FORMAT = "pyenergy-profile"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What is known of one card's power sensor.
+
+    A reading is ``gain * power + offset_w`` behind ``response``.
+
+    Parameters
+    ----------
+    gain, gain_u : float
+        Gain and its standard uncertainty. Without a meter: 1 +- 3.5 % (the spread of 21 cards
+        against a meter, arXiv 2312.02741).
+    offset_w, offset_u_w : float
+        Offset and its standard uncertainty, W. Without a meter: 0 +- 5 W (same source).
+    response : Response, optional
+        What a reading averages; None: identified from each recording, or the catalogue's.
+    update_s : float, optional
+        Update period, s; None: measured in each recording.
+    uuid, name, channel : str
+        The card, and the reading that this speaks of (``Channel.source``).
+    calibrated_unix_s : float
+        When; 0: not by `pyenergy calibrate`.
+    details : dict
+        How it was found: JSON values.
+
+    Raises
+    ------
+    OptionError
+        For values that cannot be.
+    """
+
+    gain: float = 1.0
+    gain_u: float = GAIN_U
+    offset_w: float = 0.0
+    offset_u_w: float = OFFSET_U_W
+    response: Response | None = None
+    update_s: float | None = None
+    uuid: str = ""
+    name: str = ""
+    channel: str = ""
+    calibrated_unix_s: float = 0.0
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("gain", "gain_u", "offset_w", "offset_u_w"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise OptionError(f"{name} must be a number, got {value!r}")
+            if not math.isfinite(value):
+                raise OptionError(f"{name} must be finite, got {value!r}")
+        if not 0.2 <= self.gain <= 5.0:
+            raise OptionError(f"gain must lie from 0.2 to 5, got {self.gain!r}")
+        if not 0 <= self.gain_u <= 1 or not 0 <= self.offset_u_w <= 1000:
+            raise OptionError("gain_u must lie from 0 to 1, offset_u_w from 0 to 1000 W")
+        if self.response is not None and not isinstance(self.response, Response):
+            raise OptionError(f"response must be a Response or None, got {self.response!r}")
+        if self.update_s is not None and not 1e-6 <= self.update_s <= 100:
+            raise OptionError(f"update_s must lie from 1e-6 to 100 s, got {self.update_s!r}")
+
+    @property
+    def by_meter(self) -> bool:
+        """Whether gain and offset were compared with a meter."""
+        return (self.gain_u, self.offset_u_w) != (GAIN_U, OFFSET_U_W)
+
+    def age_s(self, now_unix_s: float | None = None) -> float:
+        """Seconds since it was made."""
+        return (time.time() if now_unix_s is None else now_unix_s) - self.calibrated_unix_s
+
+    def save(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write it to ``path``, or where later traces of the card look (`profile_path`)."""
+        target = profile_path(self.uuid) if path is None else Path(path)
+        payload = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f"{target.name}.{os.getpid()}.part")
+            part.write_text(json.dumps(payload, indent=1) + "\n")
+            part.replace(target)
+        except OSError as error:
+            raise RecordingError(f"cannot write {str(target)!r}: {error.strerror}") from error
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Profile:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        RecordingError
+            When the file is absent, foreign, damaged or from a newer version.
+        """
+        try:
+            payload = json.loads(Path(path).read_text())
+        except OSError as error:
+            raise RecordingError(f"cannot read {str(path)!r}: {error.strerror}") from error
+        except ValueError as error:
+            raise RecordingError(f"{str(path)!r} is not a profile: {error}") from error
+        if not isinstance(payload, dict) or payload.pop("format", None) != FORMAT:
+            raise RecordingError(f"{str(path)!r} is not a pyenergy profile")
+        if (version := payload.pop("version", None)) != VERSION:
+            raise RecordingError(f"{str(path)!r} has version {version!r}; this reads {VERSION}")
+        try:
+            response = payload.pop("response", None)
+            profile = cls(**payload)
+            return replace(profile, response=Response(**response) if response else None)
+        except (TypeError, OptionError) as error:
+            raise RecordingError(f"{str(path)!r} is damaged: {error}") from error
+
+
+def folder() -> Path:
+    """Where profiles are kept: ``$PYENERGY_PROFILES``, else ``~/.config/pyenergy/profiles``
+    (``$XDG_CONFIG_HOME`` counts)."""
+    if chosen := os.environ.get("PYENERGY_PROFILES"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "pyenergy" / "profiles"
+
+
+def profile_path(uuid: str) -> Path:
+    """The file of a card.
+
+    Raises
+    ------
+    OptionError
+        When the card has no UUID to name it by.
+    """
+    if not uuid or not all(c.isalnum() or c in "-_." for c in uuid):
+        raise OptionError(f"no profile can be kept for a device with the UUID {uuid!r}")
+    return folder() / f"{uuid}.json"
+
+
+def find_profile(uuid: str) -> Profile | None:
+    """The stored profile of a card; None where there is none.
+
+    Raises
+    ------
+    RecordingError
+        When there is one that cannot be read.
+    """
+    try:
+        path = profile_path(uuid)
+    except (OptionError, RuntimeError):  # no UUID, or no home folder
+        return None
+    return Profile.load(path) if path.exists() else None
