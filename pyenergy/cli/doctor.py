@@ -15,16 +15,19 @@ from rich.table import Table
 
 from .. import _core
 from .._devices import Device, devices, resolve
-from ..errors import DeviceError
-from ..recording.series import Runs
+from ..errors import DeviceError, RecordingError
+from ..recording.series import DeviceMeta, Runs
 from ..sensor.catalog import prior_for
+from ..sensor.profile import find_profile
 from ..sensor.update_clock import fit_clock
 from ..units import NS_PER_S, engineering
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["command"]
+__all__ = ["calibration_lines", "command"]
+
+_OLD_S = 180 * 86_400
 
 
 def command(
@@ -63,6 +66,9 @@ def _examine(device: Device, seconds: float, console: Console) -> None:
         console.print(f"  {name}: {value}", markup=False)
     for note in device.meta.notes:
         console.print(f"  [yellow]note:[/] {escape(note)}")
+    if device.info.kind == "gpu":
+        for line in calibration_lines(device.meta, time.time()):
+            console.print(f"  {line}", soft_wrap=True)
     try:
         stream = _core.Stream(device.info, period_ns=NS_PER_S // 1000)
     except RuntimeError as error:
@@ -77,6 +83,48 @@ def _examine(device: Device, seconds: float, console: Console) -> None:
     recording.seal()
     console.print(_channel_table(device, stream, recording))
     _print_calls(stream.stats(), console)
+
+
+def calibration_lines(meta: DeviceMeta, now_unix_s: float) -> list[str]:
+    """What is calibrated of a card and how old that is, in rich's markup."""
+    try:
+        profile = find_profile(meta.uuid)
+    except RecordingError as error:
+        return [f"[red]calibrated: cannot be told:[/] {escape(str(error))}"]
+    if profile is None:
+        return ["calibrated: never (pyenergy calibrate)"]
+    age_s = profile.age_s(now_unix_s)
+    parts = [
+        f"response calibrated {_ago(age_s)}: {escape(str(profile.response))}"
+        if profile.response is not None
+        else f"calibrated {_ago(age_s)}, which did not tell the response"
+    ]
+    meter_age_s = age_s
+    if profile.by_meter:
+        made = profile.details.get("meter_unix_s", profile.calibrated_unix_s)
+        meter_age_s = now_unix_s - float(made) if isinstance(made, (int, float)) else age_s
+        parts.append(f"gain by meter {_ago(meter_age_s)}")
+    else:
+        parts.append("gain not compared with a meter")
+    lines = [", ".join(parts)]
+    if max(age_s, meter_age_s) > _OLD_S:
+        lines.append("[yellow]calibration is older than 180 days:[/] run pyenergy calibrate again")
+    driver = profile.details.get("driver", "")
+    if driver and meta.driver and driver != meta.driver:
+        lines.append(
+            f"[yellow]calibrated with driver {escape(str(driver))}, now it is "
+            f"{escape(meta.driver)}:[/] run pyenergy calibrate again"
+        )
+    return lines
+
+
+def _ago(seconds: float) -> str:
+    days = int(seconds // 86_400)
+    if seconds < 0:
+        return "in the future"
+    if days == 0:
+        return "today"
+    return "1 day ago" if days == 1 else f"{days} days ago"
 
 
 def _channel_table(device: Device, stream: _core.Stream, recording: _core.Recording) -> Table:

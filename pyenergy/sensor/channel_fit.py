@@ -35,7 +35,7 @@ _SIMULATED = {
 _WHOLE_PERIOD_SPREAD = 0.03
 # An unknown sensor that the usual search does not explain may be a slow one.
 _BAD = 3.0  # held-out residual over the noise
-_SLOW = {"window_s": 0.7, "window_spread": 0.8}
+_SLOW_S, _SLOW_SPREAD = 0.7, 0.8
 _MOST_MOVES = 6
 _MOST_READINGS = 1500  # that identify; more only take longer
 _ALIKE = 20  # changes in a row that the grid of the polls may shift alike
@@ -229,7 +229,10 @@ class _Channel:
             alone.append((self.identified(prior) if len(self.priors) > 1 else best, True))
         left = min(b.held_out_w[b.best.family] for b, _ in alone)
         if self.priors == UNKNOWN.responses and left > _BAD * self.noise_w:
-            slow = [self.identified(replace(p, **_SLOW)) for p in self.priors]
+            slow = [
+                self.identified(replace(p, window_s=_SLOW_S, window_spread=_SLOW_SPREAD))
+                for p in self.priors
+            ]
             if min(b.held_out_w[b.best.family] for b in slow) < _BETTER * left:
                 alone = [(b, True) for b in slow]
                 best = min(slow, key=lambda b: b.held_out_w[b.best.family])

@@ -76,6 +76,10 @@ class Profile:
             raise OptionError("gain_u must lie from 0 to 1, offset_u_w from 0 to 1000 W")
         if self.response is not None and not isinstance(self.response, Response):
             raise OptionError(f"response must be a Response or None, got {self.response!r}")
+        if not math.isfinite(self.calibrated_unix_s) or not isinstance(self.details, dict):
+            raise OptionError("calibrated_unix_s must be a number, details a dict")
+        if not all(isinstance(text, str) for text in (self.uuid, self.name, self.channel)):
+            raise OptionError("uuid, name and channel must be text")
         if self.update_s is not None and not 1e-6 <= self.update_s <= 100:
             raise OptionError(f"update_s must lie from 1e-6 to 100 s, got {self.update_s!r}")
 
@@ -95,10 +99,15 @@ class Profile:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             part = target.with_name(f"{target.name}.{os.getpid()}.part")
-            part.write_text(json.dumps(payload, indent=1) + "\n")
-            part.replace(target)
+            try:
+                part.write_text(json.dumps(payload, indent=1) + "\n")
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
         except OSError as error:
             raise RecordingError(f"cannot write {str(target)!r}: {error.strerror}") from error
+        except ValueError as error:  # no name at all, or a NUL in it
+            raise RecordingError(f"cannot write {str(target)!r}: {error}") from error
         return target
 
     @classmethod

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Profiles of cards: kept per UUID, and what the doctor says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pyenergy.cli.doctor import calibration_lines
+from pyenergy.errors import OptionError, RecordingError
+from pyenergy.recording.series import DeviceMeta
+from pyenergy.sensor.profile import Profile, find_profile, folder, profile_path
+from pyenergy.sensor.response import Response
+
+UUID = "GPU-4e81c7a2-0000-4000-8000-000000000001"
+DAY_S = 86_400.0
+NOW_S = 1_800_000_000.0
+
+
+@pytest.fixture(autouse=True)
+def _profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYENERGY_PROFILES", str(tmp_path / "profiles"))
+
+
+def _profile(**changes: object) -> Profile:
+    values = {
+        "gain": 1.04,
+        "gain_u": 0.006,
+        "offset_w": 4.0,
+        "offset_u_w": 0.3,
+        "response": Response("boxcar", 0.025, 0.003, 1e-4, 2e-4),
+        "update_s": 0.1012,
+        "uuid": UUID,
+        "name": "A100",
+        "channel": "nvml.field.186",
+        "calibrated_unix_s": NOW_S,
+        "details": {"driver": "550.1", "meter_unix_s": NOW_S},
+    }
+    return Profile(**{**values, **changes})
+
+
+def _meta(driver: str = "550.1") -> DeviceMeta:
+    return DeviceMeta("gpu:0", "nvml", "gpu", "A100", uuid=UUID, driver=driver)
+
+
+def test_what_is_saved_is_found_by_uuid() -> None:
+    assert find_profile(UUID) is None
+    saved = _profile()
+    assert saved.save() == profile_path(UUID)
+    assert profile_path(UUID).parent == folder()
+    assert find_profile(UUID) == saved
+    assert [p.name for p in folder().iterdir()] == [f"{UUID}.json"]  # no part is left
+
+
+def test_one_without_a_response_comes_back_without() -> None:
+    _profile(response=None, update_s=None).save()
+    found = find_profile(UUID)
+    assert found is not None
+    assert found.response is None
+    assert found.by_meter
+    assert not Profile().by_meter
+
+
+def test_a_later_one_takes_its_place() -> None:
+    _profile().save()
+    _profile(gain=1.01).save()
+    found = find_profile(UUID)
+    assert found is not None
+    assert found.gain == 1.01
+
+
+def test_the_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("PYENERGY_PROFILES")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert folder() == tmp_path / "pyenergy" / "profiles"
+
+
+@pytest.mark.parametrize("uuid", ["", "../../etc", "a/b", "GPU 1", "GPU-\0"])
+def test_what_is_no_uuid_names_no_file(uuid: str) -> None:
+    with pytest.raises(OptionError, match="UUID"):
+        profile_path(uuid)
+    assert find_profile(uuid) is None
+
+
+def _written(text: str | bytes) -> Path:
+    path = profile_path(UUID)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "not a profile"),
+        ("{", "not a profile"),
+        (b"\xff\xfe\x00", "not a profile"),
+        ("[]", "not a pyenergy profile"),
+        ("{}", "not a pyenergy profile"),
+        ('{"format": "pyenergy-recording"}', "not a pyenergy profile"),
+        ('{"format": "pyenergy-profile"}', "version None"),
+        ('{"format": "pyenergy-profile", "version": 2}', "version 2; this reads 1"),
+    ],
+)
+def test_foreign_damaged_and_newer_files_are_refused(content: str | bytes, message: str) -> None:
+    _written(content)
+    with pytest.raises(RecordingError, match=message):
+        find_profile(UUID)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gain": "x"},
+        {"gain": None},
+        {"gain": True},
+        {"gain": 0.0},
+        {"gain": float("nan")},
+        {"gain_u": -1.0},
+        {"gain_u": float("inf")},
+        {"offset_u_w": 1e9},
+        {"update_s": "x"},
+        {"update_s": 0.0},
+        {"response": 5},
+        {"response": {"family": "triangle", "window_s": 0.1}},
+        {"response": {"family": "boxcar", "window_s": "x"}},
+        {"response": {"family": "boxcar", "window_s": -1}},
+        {"response": {"width": 1}},
+        {"details": []},
+        {"calibrated_unix_s": "x"},
+        {"calibrated_unix_s": float("nan")},
+        {"uuid": 7},
+        {"surplus": 1},
+    ],
+    ids=str,
+)
+def test_values_that_cannot_be_are_damage(change: dict[str, object]) -> None:
+    payload = json.loads(_profile().save().read_text())
+    _written(json.dumps({**payload, **change}))
+    with pytest.raises(RecordingError, match="damaged"):
+        find_profile(UUID)
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordingError, match="cannot write"):
+        _profile().save(tmp_path / "file" / "p.json")
+    with pytest.raises(RecordingError, match="cannot write"):
+        _profile().save(tmp_path)
+    with pytest.raises(RecordingError, match="cannot read"):
+        Profile.load(tmp_path / "absent.json")
+
+
+def test_the_doctor_knows_who_was_never_calibrated() -> None:
+    assert calibration_lines(_meta(), NOW_S) == ["calibrated: never (pyenergy calibrate)"]
+
+
+@pytest.mark.parametrize(
+    ("days", "text"), [(0.5, "today"), (1.2, "1 day ago"), (3.0, "3 days ago"), (-1, "future")]
+)
+def test_the_doctor_tells_the_age(days: float, text: str) -> None:
+    _profile().save()
+    lines = calibration_lines(_meta(), NOW_S + days * DAY_S)
+    assert len(lines) == 1
+    assert lines[0].count(text) == 2  # response and gain
+    assert "boxcar of 25 ms" in lines[0]
+
+
+def test_the_doctor_warns_of_old_ones_and_other_drivers() -> None:
+    _profile(calibrated_unix_s=NOW_S + 181 * DAY_S).save()  # the meter's part is older
+    lines = calibration_lines(_meta("560.9"), NOW_S + 182 * DAY_S)
+    assert "response calibrated 1 day ago" in lines[0]
+    assert "gain by meter 182 days ago" in lines[0]
+    assert "180 days" in lines[1]
+    assert "driver 550.1, now it is 560.9" in lines[2]
+
+
+def test_the_doctor_says_what_is_not_calibrated() -> None:
+    bare = Profile(uuid=UUID, calibrated_unix_s=NOW_S)
+    bare.save()
+    (line,) = calibration_lines(_meta(), NOW_S)
+    assert "did not tell the response" in line
+    assert "not compared with a meter" in line
+    _written("{")
+    assert "cannot be told" in calibration_lines(_meta(), NOW_S)[0]
