@@ -202,6 +202,7 @@ class _Channel:
         # A calibration begins with its plateaus, without which a slow low-pass has no scale.
         first = max(int(np.searchsorted(updates.t_ns, spans.starts_ns.min() - NS_PER_S)) - 1, 0)
         self.part = slice(first, first + _MOST_READINGS)
+        self.found_s: dict[str, float] = {}  # windows of families of which nothing was known
         self.surprised = False  # by a response that the catalogue does not expect
 
     def identified(self, *priors: ResponsePrior) -> Belief:
@@ -209,12 +210,19 @@ class _Channel:
         u, part = self.updates, self.part
         few = Updates(u.t_ns[part], u.value[part], u.steps[part], u.u_t_ns[part])
         weight = self.weight[part]
+        priors = tuple(
+            replace(p, window_s=self.found_s.get(p.family, p.window_s))
+            if 1 <= p.window_spread
+            else p
+            for p in priors
+        )
         for _ in range(_MOST_MOVES):
             belief = identify(few, self.activity, priors, self.prior_w, weight, None, self.drifts)
             best = belief.best
             own = next(p for p in priors if p.family == best.family)
             if own.window_spread < 1 or abs(np.log(best.window_s / own.window_s)) < 0.5:
                 break
+            self.found_s[best.family] = best.window_s
             moved = replace(own, window_s=best.window_s)
             priors = tuple(moved if p is own else p for p in priors)
         return belief

@@ -60,6 +60,9 @@ class Fusion:
     disagree : bool
         By more than two standard uncertainties: those of the model without gain and offset, and
         1 % for the counter.
+    weight : float
+        Share of their difference that is the model's error rather than the counter's tick; 0 for a
+        counter that is not used.
     tick_u_j : float
         Standard uncertainty of an increment, J: quantum, and the time of its two updates.
     """
@@ -74,12 +77,8 @@ class Fusion:
     model_j: float
     seconds: float
     disagree: bool
+    weight: float
     tick_u_j: float
-
-    @property
-    def weight(self) -> float:
-        """1 where the counter is used, 0 where it only warns."""
-        return 1.0 if self.hypothesis == "truth" else 0.0
 
     def applied(
         self,
@@ -98,7 +97,7 @@ class Fusion:
         difference = self.curve.windows(starts_ns, ends_ns, threads)
         if self.hypothesis == "undecided":
             return WindowTerms(terms.joules, {**terms.terms, "counter": np.abs(difference)})
-        joules = terms.joules + difference
+        joules = terms.joules + self.weight * difference
         last = len(self.edges_ns) - 1
         first_edge = np.searchsorted(self.edges_ns, starts_ns).clip(0, last)
         last_edge = (np.searchsorted(self.edges_ns, ends_ns, side="right") - 1).clip(0, last)
@@ -111,14 +110,21 @@ class Fusion:
         for name in _REPLACED:
             if name in fused:
                 pieces = np.hypot(head.terms[name], tail.terms[name])
-                fused[name] = np.where(holds, np.minimum(pieces, fused[name]), fused[name])
+                whole = fused[name]
+                mixed = np.sqrt(self.weight * pieces**2 + (1 - self.weight) * whole**2)
+                fused[name] = np.where(holds, np.minimum(mixed, whole), whole)
         # An increment that begins or ends outside says how much, not where.
         spread = np.abs(difference - self.curve.windows(inner, np.maximum(outer, inner), threads))
-        known = np.where(holds, self.tick_u_j, 0.0)
-        fused["counter"] = np.sqrt(
-            known**2 + (joules * self.scale_u) ** 2 + np.where(holds, spread**2 / 3, 0.0)
+        share = np.minimum((ends_ns - starts_ns) / NS_PER_S / self.increment_s, 1.0)
+        fused["counter"] = self.weight * np.sqrt(
+            (share * self.tick_u_j) ** 2 + (joules * self.scale_u) ** 2 + spread**2 / 3
         )
         return WindowTerms(joules, fused)
+
+    @property
+    def increment_s(self) -> float:
+        """Typical time between two updates of the counter, s."""
+        return float(np.median(np.diff(self.edges_ns))) / NS_PER_S
 
     def notes(self) -> list[str]:
         """What a reader of any window must know."""
@@ -129,7 +135,7 @@ class Fusion:
             ]
         if not self.disagree:
             return []
-        what = "used between its updates" if self.weight else "in the uncertainty"
+        what = "used between its updates" if self.weight > 0 else "in the uncertainty"
         return [
             f"over {engineering(self.seconds, 's')} the energy counter says "
             f"{engineering(self.counter_j, 'J')}, the readings {engineering(self.model_j, 'J')}: "
@@ -154,7 +160,11 @@ def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusio
     if added is not None:
         hypothesis = _hypothesis(steps[use], modelled[use], added[use])
     scale, scale_u = _scale(counter_j / model_j if model_j > 0 else 1.0, own_u / max(model_j, 1e-9))
-    density = (steps / scale - modelled) / seconds
+    difference = steps / scale - modelled
+    density = difference / seconds
+    tick_u = _tick_u(counter, steps, seconds)
+    genuine = max(float(np.mean(difference**2)) - tick_u**2, 0.0)
+    weight = genuine / (genuine + tick_u**2) if hypothesis == "truth" else 0.0
     knots = np.concatenate([[model.start_ns], np.repeat(t, 2), [model.end_ns]])
     heights = np.concatenate([[0.0, 0.0], np.repeat(density, 2), [0.0, 0.0]])
     disagree = abs(counter_j - model_j) > 2 * np.hypot(own_u, _COUNTER_U * model_j)
@@ -169,7 +179,8 @@ def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusio
         model_j=model_j,
         seconds=float(t[-1] - t[0]) / NS_PER_S,
         disagree=bool(disagree),
-        tick_u_j=_tick_u(counter, steps, seconds),
+        weight=weight,
+        tick_u_j=tick_u,
     )
 
 
@@ -249,8 +260,8 @@ def _tick_u(counter: Runs, steps: NDArray[np.float64], seconds: NDArray[np.float
     clock = fit_clock(counter)
     width = (counter.read_first_ns[1:] - counter.t_last_ns[:-1]) / NS_PER_S
     edge_s = clock.u_t0_ns / NS_PER_S if clock is not None else float(np.median(width)) / 3.5
-    mean_w = float(steps.sum() / seconds.sum())
-    return float(np.sqrt(2 * (edge_s * mean_w) ** 2 + 2 * 1e-6 / 12))
+    rate_w = float(np.sqrt(np.mean((steps / seconds) ** 2)))
+    return float(np.sqrt(2 * (edge_s * rate_w) ** 2 + 2 * 1e-6 / 12))
 
 
 class CounterModel:

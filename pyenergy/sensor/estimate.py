@@ -349,10 +349,14 @@ class ActivityModel:
 
     def _set_scatter(self) -> None:
         """Scatter beyond noise, by class and at edges; only where it is significant."""
-        quiet = min(self.scatter_w2.values())
+        sizes = self._group_sizes
+        idle = sizes.get(-1, 0) >= _FEWEST_UPDATES
+        base = -1 if idle else min(self.scatter_w2, key=lambda g: self.scatter_w2[g])
+        quiet = self.scatter_w2[base]
         excess = {}
         for group, variance in self.scatter_w2.items():
-            sure = 1 + 2 * math.sqrt(2 / max(self._group_sizes[group], 1))
+            # Relative standard deviation of a variance from a median: 1.65 sqrt(2 / n).
+            sure = 1 + 3 * 1.65 * math.sqrt(2 / max(sizes[group], 1) + 2 / max(sizes[base], 1))
             excess[group] = variance - quiet if variance > quiet * sure else 0.0
         count = len(self.spans.names)
         self._excess = np.array([excess.get(j, 0.0) for j in range(count)])

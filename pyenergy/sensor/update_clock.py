@@ -219,7 +219,11 @@ def _grow(
     if violations > 0.1 * len(middle):
         return None
     widen = max(1.0, scatter / float(np.median(sigma)))
-    return phase, period, u_phase * widen, u_period * widen, scatter, violations
+    # Polls in step with the updates bracket every one alike: averaging teaches nothing then.
+    lower = np.quantile(brackets.lower - index * period, 0.98)
+    upper = np.quantile(brackets.upper - index * period, 0.02)
+    u_phase = float(np.hypot(u_phase * widen, max(upper - lower, 0.0) / np.sqrt(12)))
+    return phase, period, u_phase, u_period * widen, scatter, violations
 
 
 def _line(
