@@ -90,7 +90,7 @@ def command(
         from ..report.plots import calibration_plot
 
         console.print(f"wrote {calibration_plot(result, plot)}", markup=False)
-    _store(result.profile, out, dry_run, where, console)
+    _store(result.profile, out, dry_run, console)
 
 
 def _calibrated(
@@ -286,7 +286,7 @@ def _table(fit: ChannelFit, used: bool) -> Table:
     return table
 
 
-def _store(profile: Profile, out: Path | None, dry_run: bool, where: str, console: Console) -> None:
+def _store(profile: Profile, out: Path | None, dry_run: bool, console: Console) -> None:
     if dry_run:
         console.print("dry run: nothing is stored")
         return
@@ -297,5 +297,7 @@ def _store(profile: Profile, out: Path | None, dry_run: bool, where: str, consol
             raise PyEnergyError(f"{error}; store it elsewhere with -o FILE") from None
     target = profile.save(out)
     console.print(f"stored {target}", markup=False, soft_wrap=True)
-    if out is None:
+    if profile.channel.startswith("sim."):
+        console.print("'pyenergy doctor' shows its age; traces of simulated cards do not use it")
+    elif out is None:
         console.print("later traces of this card use it; 'pyenergy doctor' shows its age")

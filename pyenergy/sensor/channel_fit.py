@@ -212,7 +212,7 @@ class _Channel:
         weight = self.weight[part]
         priors = tuple(
             replace(p, window_s=self.found_s.get(p.family, p.window_s))
-            if 1 <= p.window_spread
+            if p.window_spread >= 1
             else p
             for p in priors
         )
