@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING
 
 from . import errors
 from ._api import Monitor, load, now_ns, trace
+from ._compare import Comparison, compare
 from ._core import __version__
 from ._devices import Device, devices
 from ._energy import Energy
+from ._keep import start, stop
 from ._marks import mark
 from .errors import PyEnergyError
 
 if TYPE_CHECKING:
-    from . import testing
+    from . import sensor, testing
     from ._trace import Trace
     from .recording.series import Series
 
 __all__ = [
+    "Comparison",
     "Device",
     "Energy",
     "Monitor",
@@ -34,17 +37,26 @@ __all__ = [
     "Series",
     "Trace",
     "__version__",
+    "compare",
     "devices",
     "errors",
     "load",
     "mark",
     "now_ns",
+    "sensor",
+    "start",
+    "stop",
     "testing",
     "trace",
 ]
 
 # Loaded when first used, to keep `import pyenergy` light.
-_LAZY = {"Trace": "._trace", "Series": ".recording.series", "testing": ".testing"}
+_LAZY = {
+    "Trace": "._trace",
+    "Series": ".recording.series",
+    "testing": ".testing",
+    "sensor": ".sensor",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -53,7 +65,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     module = import_module(_LAZY[name], __name__)
-    value = module if name == "testing" else getattr(module, name)
+    value = module if name in ("testing", "sensor") else getattr(module, name)
     globals()[name] = value
     return value
 

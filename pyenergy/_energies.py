@@ -66,6 +66,7 @@ class DeviceEnergies:
         self.model, self.method, channel, prior = self._choose(
             device, bounds_ns, spans, profile, method
         )
+        self._channel = channel
         self.scope = device.channels[channel].scope
         self.profile = profile or _uncalibrated(prior)
         self.is_calibrated = profile is not None
@@ -177,6 +178,11 @@ class DeviceEnergies:
                 f"{device_id}: nothing was read for {engineering(gap_s, 's')} ({share:.0%} of the "
                 "window); the uncertainty covers any power the device can draw meanwhile"
             )
+        if not isinstance(self.model, CounterModel) and self._begins_blind(start_ns):
+            notes.append(
+                f"{device_id}: no reading from before the start: the first edge is less certain "
+                "(pyenergy.start() lets the sampler run beforehand)"
+            )
         if isinstance(self.model, PowerModel):
             update_s = self.model.prior.update_ns / NS_PER_S
             if 0 < duration_s < update_s:
@@ -191,6 +197,13 @@ class DeviceEnergies:
         if self._fusion is not None:
             notes += [f"{device_id}: {note}" for note in self._fusion.notes()]
         return notes
+
+    def _begins_blind(self, start_ns: int) -> bool:
+        """Whether the window begins before a reading could have told what came before it."""
+        update_ns = self.model.prior.update_ns  # type: ignore[union-attr]
+        runs = self.device.runs[self._channel]
+        seen = np.asarray(runs.t_first_ns[runs.usable])
+        return update_ns > 0 and int(seen[0]) > start_ns - update_ns
 
     def _unresolved(self, duration_s: float, terms: WindowTerms) -> list[str]:
         own = float(terms.u_same_card[0])

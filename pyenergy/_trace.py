@@ -19,12 +19,11 @@ from .units import NS_PER_S
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import polars as pl
     from numpy.typing import ArrayLike, NDArray
-
-    from collections.abc import Iterable, Mapping
 
     from ._session import Session
     from .recording.marks import Mark

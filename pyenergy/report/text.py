@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .._trace import Trace
 
-__all__ = ["print_trace", "render", "summary"]
+__all__ = ["budget_table", "print_trace", "render", "summary"]
 
 _MAX_SPANS = 20
 
@@ -100,6 +100,29 @@ def _span_table(trace: Trace) -> Table:
         )
     if len(spans) > _MAX_SPANS:
         table.add_row(f"… {len(spans) - _MAX_SPANS} more (trace.spans())", "", "", "")
+    return table
+
+
+def budget_table(trace: Trace) -> Table:
+    """Where the uncertainty of each device's energy comes from, largest first."""
+    from rich import box
+    from rich.table import Table
+
+    from ..sensor.terms import TERMS
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("device", "u of", "J", "share of u²", "what it is"):
+        table.add_column(name, justify="right" if name in ("J", "share of u²") else "left")
+    for device_id, energy in trace.energies.items():
+        table.add_section()
+        for term, joules in energy.budget().items():
+            if joules == 0.0:
+                continue
+            share = f"{joules**2 / energy.u**2:.1%}" if energy.u > 0 else ""
+            table.add_row(device_id, term, f"{joules:.3g}", share, TERMS.get(term, ""))
+        table.add_row(device_id, "[bold]all[/]", f"[bold]{energy.u:.3g}[/]", "100%", "")
+        own = f"{energy.u_same_card:.3g}"
+        table.add_row(device_id, "same card", own, "", "without the card's gain and offset")
     return table
 
 

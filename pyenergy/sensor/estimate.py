@@ -48,7 +48,7 @@ from .identify import Belief, Weighted, held_out, identify
 from .level import DRIFTS, SHARED_DRIFTS, LevelFit, best_drift, fit_level
 from .response import filtered, overlaps
 from .terms import WindowTerms
-from .update_clock import fit_clock, updates_of
+from .update_clock import Updates, fit_clock, updates_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -332,19 +332,25 @@ class ActivityModel:
 
         A boxcar as long as the period tiles time: the sum of readings is the energy whatever its
         shape, so its residuals are added back in full. Of a part-time sensor only strange readings
-        are, as the best guess for the period around them.
+        are, as the best guess for the period around them; one that holds a span's edge rather says
+        that the work began or ended a little off its label.
         """
         best = self.belief.best
         period_ns = round(self.period_s * NS_PER_S)
         tiles = best.family == "boxcar" and abs(best.window_s / self.period_s - 1) < 0.05
-        back = self.residual if tiles else np.where(self._strange, self.residual, 0.0)
+        edge = _groups(self._design(best)) == -2
+        power = self._strange & ~edge
+        back = self.residual if tiles else np.where(power, self.residual, 0.0)
         if best.window_s > 1.05 * self.period_s:
             back = np.zeros_like(back)  # many readings share each moment
         start = u.t_ns - round(best.lag_s * NS_PER_S) - period_ns // 2
         self._back_curve = _core.EnergyCurve(*_steps(start, back, *_wide(bounds, start)))
         # Where inside its period a strange reading belongs is unknown.
         square = np.where(self._strange, self.residual**2, 0.0) * self.period_s
-        square *= 1 / 12 if tiles else 1.0
+        if tiles:
+            square /= 12
+        else:
+            square *= np.where(edge, (best.window_s / self.period_s) ** 2, 1.0)
         self._strange_curve = _core.EnergyCurve(*_steps(start, square, *_wide(bounds, start)))
 
     def _set_scatter(self) -> None:
