@@ -12,8 +12,9 @@ from ._notes import standing_notes, why_nothing
 from .errors import NoReadingsError
 from .sensor.catalog import POWER_CHANNELS, SensorPrior, prior_for
 from .sensor.counter import CounterModel, Fusion, fuse
-from .sensor.estimate import ActivityModel, Spans
+from .sensor.estimate import ActivityModel
 from .sensor.profile import Profile
+from .sensor.spans import Spans
 from .sensor.terms import WindowTerms
 from .sensor.uncertainty import PowerModel
 from .units import NS_PER_MS, NS_PER_S, engineering
@@ -77,7 +78,9 @@ class DeviceEnergies:
         counter = device.runs.get("energy")
         # A reading that is always fresh has nothing to learn from a counter.
         slow = prior.update_ns != 0
-        if counter is not None and slow and method == "model" and channel in POWER_CHANNELS:
+        by_readings = not isinstance(self.model, CounterModel)
+        if counter is not None and slow and method == "model" and by_readings:
+            assert not isinstance(self.model, CounterModel)
             self._fusion = fuse(counter, device.runs[channel], self.model)
             if self._fusion is not None and self._fusion.weight > 0:
                 self.method += f", energy counter ({device.channels['energy'].source})"
@@ -108,7 +111,8 @@ class DeviceEnergies:
             response = profile.response if profile is not None else None
             lagged = prior.lagged(response) if method == "model" else prior
             by_power = PowerModel(runs, lagged, *limits, *bounds_ns, gap_ns)
-            if method == "model" and spans is not None and len(spans) and prior.update_ns != 0:
+            fits = prior.update_ns != 0 and (response is not None or bool(prior.responses))
+            if method == "model" and spans is not None and len(spans) and fits:
                 try:
                     by_activity = ActivityModel(
                         runs, spans, prior, limits, bounds_ns, gap_ns, response

@@ -14,7 +14,7 @@ from ._profiles import of_recorded
 from .errors import DeviceError, NoReadingsError, OptionError, WindowError
 from .recording.recorded import Recorded
 from .recording.series import Series
-from .sensor.estimate import Spans
+from .sensor.spans import Spans
 from .units import NS_PER_S
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from simulate import START_NS, sampled
 
 from pyenergy._trace import Trace
 from pyenergy.recording.marks import Mark
@@ -15,8 +16,6 @@ from pyenergy.recording.recorded import Recorded
 from pyenergy.sensor.profile import Profile
 from pyenergy.testing import SimulatedCard, simulated
 from pyenergy.units import NS_PER_S
-
-from .simulate import START_NS, sampled
 
 MS = 1_000_000
 # kind: (preset, update s, window or tau s, family)

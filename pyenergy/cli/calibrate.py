@@ -22,9 +22,9 @@ from ..recording.marks import Mark
 from ..sensor.calibrate import Calibration, calibrate
 from ..sensor.catalog import POWER_CHANNELS
 from ..sensor.channel_fit import ChannelFit, sensor_prior
-from ..sensor.estimate import Spans
 from ..sensor.meter import METER_U, MeterLog, read_meter
 from ..sensor.profile import Profile, find_profile, profile_path
+from ..sensor.spans import Spans
 from ..units import NS_PER_S
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ what is missing, impossible or silent is flagged, counted in a note, and widens 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,14 @@ CHANNELS = {"power": "W", "power_average": "W", "energy": "J"}
 
 _LARGEST = {"W": 1e6, "J": 1e15}  # a reading beyond it is no device's (see recording/check.py)
 _NAME = re.compile(r"((?P<kind>[a-z][a-z0-9_-]*):(0|[1-9][0-9]*))/(?P<channel>.+)")
-_FACTS = ("name", "uuid", "architecture", "power_min_w", "power_max_w")
+_FACTS = ("name", "uuid", "architecture", "field", "power_min_w", "power_max_w")
+# What the driver was asked for: decides which of the catalogue's sensors it was.
+_FIELDS = {
+    "instant": "nvml.field.186",
+    "average": "nvml.field.185",
+    "default": "nvml.GetPowerUsage",
+    "": SOURCE,
+}
 _INT64 = np.iinfo(np.int64)
 # Of the sensors known (sensor/catalog.py): the longest update period, what the most part-time one
 # averages, and how late a reading can be.
@@ -67,7 +75,8 @@ def recorded_from_readings(
     bounds_ns : (int, int), optional
         Start and end of the recording; by default the extent of readings and spans together.
     devices : mapping, optional
-        By device id: ``name``, ``uuid``, ``architecture`` (str), ``power_min_w``, ``power_max_w``
+        By device id: ``name``, ``uuid``, ``architecture``, ``field`` ("instant", "average" or
+        "default": which reading the driver was asked for), ``power_min_w``, ``power_max_w``
         (float, W), whichever are known.
     notes : iterable of str, optional
         What a reader must know about these readings.
@@ -232,7 +241,14 @@ def _devices(
         silence_ns = _silence_ns(t)
         encoded = _runs(t, v, CHANNELS[name], silence_ns)
         said.extend(f"{full_name}: {text}" for text in _account(encoded, silence_ns))
-        channels.setdefault(device_id, {})[name] = _channel(device_id, name, _interval_ns(t))
+        field = str(facts.get(device_id, {}).get("field", ""))
+        if field not in _FIELDS:
+            known = ", ".join(f for f in _FIELDS if f)
+            raise OptionError(f"{device_id}: no field {field!r}; known are {known}")
+        channel = _channel(device_id, name, _interval_ns(t))
+        if name == "power" and channel.update_ns < 0:
+            channel = replace(channel, source=_FIELDS[field])
+        channels.setdefault(device_id, {})[name] = channel
         runs.setdefault(device_id, {})[name] = encoded
         if name == "power" or device_id not in gap_ns:
             gap_ns[device_id] = silence_ns

@@ -23,7 +23,7 @@ from .profile import Profile
 
 if TYPE_CHECKING:
     from ..recording.series import DeviceData
-    from .estimate import Spans
+    from .spans import Spans
 
 __all__ = ["Calibration", "calibrate"]
 

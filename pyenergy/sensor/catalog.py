@@ -22,7 +22,7 @@ __all__ = ["POWER_CHANNELS", "SensorPrior", "prior_for"]
 # buffer, read in batches where nothing else can be.
 POWER_CHANNELS = ("power", "power_samples")
 
-# Standard deviation of the logarithm of a window: the study's A100 span 17.6-25.4 ms, H100 21.2-24.9.
+# Standard deviation of the logarithm of a window (the study: A100 17.6-25.4 ms, H100 21.2-24.9).
 _WINDOW_SPREAD = 0.25
 _WHOLE_SPREAD = _STATED_SPREAD = 0.03
 # A sensor of which nothing is known: from a millisecond to seconds, boxcar or RC.
@@ -157,6 +157,9 @@ def prior_for(
     if source.startswith("estimate"):
         stated = _stated(update_ns, window_ns, delay_ns, "the estimate's own definition")
         return replace(stated, gain_u=ESTIMATE_U, offset_u_w=0.0)
+    if update_ns >= 0 and source == "readings":
+        # A log rarer than any sensor: what its readings averaged cannot be told any more.
+        return replace(_stated(update_ns, window_ns, delay_ns, "a log"), responses=())
     if update_ns >= 0:
         return _stated(update_ns, window_ns, delay_ns, "stated by the source")
     if source == "nvml.field.186":

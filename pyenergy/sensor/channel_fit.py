@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..recording.series import DeviceData
-    from .estimate import Spans
+    from .spans import Spans
 
 __all__ = ["ChannelFit", "FamilyFit", "fit_channel", "sensor_prior"]
 

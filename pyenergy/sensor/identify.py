@@ -159,17 +159,17 @@ def _belief(
     prior = next(p for p in priors if p.family == best[1].family)
     wide = (prior.delay_high_s - prior.delay_low_s) / np.sqrt(12)
     informative = sd_delay < 0.7 * wide or sd_window < 0.7 * prior.window_spread * prior.window_s
-    held_out = {}
+    left_out: dict[str, float] = {}
     for family in {r.family for _, r in spread}:
         top = max((p for p in spread if p[1].family == family), key=lambda p: p[0])[1]
-        held_out[family] = held_out_residual(problem, top, best[2])
+        left_out[family] = held_out_residual(problem, top, best[2])
     response = Response(best[1].family, best[1].window_s, best[1].delay_s, sd_window, sd_delay)
-    return Belief(response, points, best[2], held_out, bool(informative))
+    return Belief(response, points, best[2], left_out, bool(informative))
 
 
 def _spread(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
     mean = float(weights @ values)
-    return float(np.sqrt(max(weights @ (values - mean) ** 2, 0.0)))
+    return float(np.sqrt(max(float(weights @ (values - mean) ** 2), 0.0)))
 
 
 def _informative_part(
@@ -265,7 +265,7 @@ def _refine(
         free = 1 if fixed else 2
         simplex = np.vstack([np.zeros(free), np.diag(scale[:free])])
         result = minimize(
-            lambda v: -log_posterior(np.concatenate([v, start[free:]])),
+            lambda v, rest=start[free:]: -log_posterior(np.concatenate([v, rest])),
             start[:free],
             method="Nelder-Mead",
             options={

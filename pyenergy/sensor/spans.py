@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labelled times by class, and what readings see of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import _core
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["EDGE", "IDLE", "Spans", "distance", "groups"]
+
+# Groups of readings that are no class: what saw nothing, and what holds an edge.
+IDLE, EDGE = -1, -2
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Labelled times, by class.
+
+    Attributes
+    ----------
+    starts_ns, ends_ns : ndarray of int64, shape (s,)
+    classes : ndarray of int32, shape (s,)
+        Index into ``names``.
+    names : tuple of str
+    """
+
+    starts_ns: NDArray[np.int64]
+    ends_ns: NDArray[np.int64]
+    classes: NDArray[np.int32]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, spans: list[tuple[str, int, int]]) -> Spans:
+        """From (name, start_ns, end_ns); spans with the same name are one class."""
+        names = tuple(dict.fromkeys(name for name, _, _ in spans))
+        number = {name: i for i, name in enumerate(names)}
+        return cls(
+            np.array([s for _, s, _ in spans], dtype=np.int64),
+            np.array([e for _, _, e in spans], dtype=np.int64),
+            np.array([number[name] for name, _, _ in spans], dtype=np.int32),
+            names,
+        )
+
+    def __len__(self) -> int:
+        return len(self.starts_ns)
+
+    def activity(self) -> _core.Activity:
+        """As the core computes with it."""
+        return _core.Activity(self.starts_ns, self.ends_ns, self.classes, len(self.names))
+
+
+def groups(x: NDArray[np.float64]) -> NDArray[np.int64]:
+    """What each reading mostly saw: a class, -1 nothing, -2 an edge."""
+    total = x.sum(axis=1)
+    group: NDArray[np.int64] = np.argmax(x, axis=1).astype(np.int64)
+    top = x.max(axis=1)
+    group[top < 0.02] = IDLE
+    group[(top >= 0.02) & ((top < 0.98) | (total > 1.02 * np.maximum(np.round(total), 1)))] = EDGE
+    return group
+
+
+def distance(t: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """To the nearest of the sorted ``edges``."""
+    after = np.searchsorted(edges, t).clip(0, len(edges) - 1)
+    before = (after - 1).clip(0)
+    return np.asarray(np.minimum(np.abs(edges[after] - t), np.abs(t - edges[before])))
