@@ -114,9 +114,7 @@ class DeviceEnergies:
             fits = prior.update_ns != 0 and (response is not None or bool(prior.responses))
             if method == "model" and spans is not None and len(spans) and fits:
                 try:
-                    by_activity = ActivityModel(
-                        runs, spans, prior, limits, bounds_ns, gap_ns, response
-                    )
+                    by_activity = ActivityModel(runs, spans, prior, limits, bounds_ns, response)
                     if _tells_more(by_activity, by_power, bounds_ns):
                         return by_activity, f"activity of spans behind {what}", name, prior
                     self._why_plain = "the readings alone are more certain"

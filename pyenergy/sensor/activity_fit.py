@@ -49,6 +49,8 @@ class ActivityFit:
     ----------
     clock : UpdateClock
     updates : Updates
+    missed : ndarray, shape (n,)
+        Updates since the one before, 1 where none was missed.
     belief : Belief
         The response.
     beta, cov : ndarray, shapes (p,) and (p, p)
@@ -92,7 +94,7 @@ class ActivityFit:
         self.updates = updates_of(runs, clock)
         if len(self.updates) < FEWEST_UPDATES:
             raise NoReadingsError("too few updates of the reading to fit activity")
-        self._missed = self.updates.steps  # updates between readings, before jumps are weighed
+        self.missed = self.updates.steps  # updates between readings, before jumps are weighed
         self.low_w, self.high_w = power_bounds(*limits_w, self.updates.value)
         self.activity = spans.activity()
         window_ns = prior.window_ns if response is None else response.window_s * NS_PER_S
@@ -122,7 +124,7 @@ class ActivityFit:
             u = self.updates
             drift = best_drift(u.value, x, weight, u.steps, width, self._drifts)
             fit = fit_level(u.value, x, weight, u.steps, drift, width)
-            self.updates = replace(u, steps=_jumps(u, self._missed, fit))
+            self.updates = replace(u, steps=_jumps(u, self.missed, fit))
             scatter = self._scatter(group, fit)
             quiet = max(float(scatter.min()), 1e-12)
             strange = np.maximum(fit.residual**2 / (9 * np.maximum(scatter, 1e-12)), 1.0)

@@ -42,7 +42,7 @@ import numpy as np
 from .. import _core
 from ..units import NS_PER_S
 from .activity_fit import ActivityFit
-from .gaps import extended, gap_before, gaps_of, step_curve
+from .gaps import extended, step_curve
 from .response import overlaps
 from .spans import EDGE, Spans, distance, groups
 from .terms import WindowTerms
@@ -79,8 +79,6 @@ class ActivityModel:
         Bounds of the device's power, W; NaN where unknown.
     bounds_ns : (int, int)
         The time to cover.
-    gap_ns : int
-        Failed reads that last longer are a gap.
     response : Response, optional
         Known from a calibration; None: identified here.
 
@@ -97,7 +95,6 @@ class ActivityModel:
         prior: SensorPrior,
         limits_w: tuple[float, float],
         bounds_ns: tuple[int, int],
-        gap_ns: int = 0,
         response: Response | None = None,
     ) -> None:
         self.prior, self.spans = prior, spans
@@ -106,11 +103,11 @@ class ActivityModel:
         self.response = self.fitted.belief.best
         self.period_s = self.fitted.clock.period_s
         self._activity = self.fitted.activity
-        self._build_curves(runs, gap_ns)
+        self._build_curves(runs)
 
     # Curves that windows are read from -----------------------------------------------------
 
-    def _build_curves(self, runs: Runs, gap_ns: int) -> None:
+    def _build_curves(self, runs: Runs) -> None:
         fitted, best, period_s = self.fitted, self.response, self.period_s
         u = fitted.updates
         centre = u.t_ns - round(best.lag_s * NS_PER_S)
@@ -128,20 +125,19 @@ class ActivityModel:
         self._variance_curve = _core.EnergyCurve(
             *extended((centre, self.fitted.fit.level_var), *bounds)
         )
-        gap, _ = gap_before(runs, runs.usable, max(gap_ns, round(period_s * NS_PER_S)))
         reach = round(best.reach_s * NS_PER_S)
         known = np.asarray(runs.read_first_ns[runs.usable])
-        last = np.maximum(np.asarray(runs.t_last_ns[runs.usable]), known)
+        # Polls that pause lose nothing as long as every update was still seen.
+        starts, ends = _missed(u.t_ns, self.fitted.missed, round(period_s * NS_PER_S))
         # What a reading covers lies before it: one just after the start says what was.
-        head = self.start_ns
-        if head >= int(u.t_ns[0]) - reach - round(period_s * NS_PER_S):
-            head = int(known[0])
-        starts, ends = gaps_of(known, last, gap, head, int(last[-1]))
+        if self.start_ns < int(u.t_ns[0]) - reach - round(period_s * NS_PER_S):
+            starts, ends = np.append(starts, self.start_ns), np.append(ends, known[0])
         covered = int(u.t_ns[-1]) - round(best.delay_s * NS_PER_S) + round(period_s * NS_PER_S)
         covered = max(covered, int(ends.max(initial=covered)))
         if self.end_ns > covered:
             starts, ends = np.append(starts, covered), np.append(ends, self.end_ns)
-        keep = ends > starts
+        keep = np.flatnonzero(ends > starts)
+        keep = keep[np.argsort(starts[keep], kind="stable")]
         self.gap_starts_ns, self.gap_ends_ns = starts[keep], ends[keep]
         height = (self.fitted.high_w - self.fitted.low_w) / math.sqrt(3)
         self._gap_curve = step_curve(self.gap_starts_ns, self.gap_ends_ns, height, *bounds)
@@ -339,6 +335,14 @@ def _steps(
     y = np.stack([np.concatenate([[0.0], height[:-1]]), height], axis=1).ravel()
     y[-1] = 0.0
     return extended((knots, y), start_ns, end_ns, 0.0)
+
+
+def _missed(
+    t_ns: NDArray[np.int64], steps: NDArray[np.float64], period_ns: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Starts and ends of the times whose updates were not seen."""
+    after = np.flatnonzero(steps[1:] > 1.5) + 1
+    return t_ns[after - 1], t_ns[after] - period_ns
 
 
 def _wide(bounds: tuple[int, int], t: NDArray[np.int64]) -> tuple[int, int]:
