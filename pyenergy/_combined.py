@@ -200,7 +200,7 @@ def _levers(model: ActivityModel, starts: Times, ends: Times) -> Floats:
     for j, column in enumerate(fitted.fit.smooth.T):
         curve = _core.EnergyCurve(*extended((centre, np.ascontiguousarray(column)), *bounds))
         lever[:, j] -= curve.windows(starts, ends)
-    return lever
+    return np.asarray(lever, dtype=np.float64)
 
 
 def _net_of_level(
