@@ -25,6 +25,7 @@ from .errors import PyEnergyError
 
 if TYPE_CHECKING:
     from . import sensor, testing
+    from ._measure import Measurement, Measurements, measure, measure_many
     from ._trace import Trace
     from .recording.series import Series
 
@@ -32,6 +33,8 @@ __all__ = [
     "Comparison",
     "Device",
     "Energy",
+    "Measurement",
+    "Measurements",
     "Monitor",
     "PyEnergyError",
     "Series",
@@ -42,6 +45,8 @@ __all__ = [
     "errors",
     "load",
     "mark",
+    "measure",
+    "measure_many",
     "now_ns",
     "sensor",
     "start",
@@ -52,6 +57,10 @@ __all__ = [
 
 # Loaded when first used, to keep `import pyenergy` light.
 _LAZY = {
+    "Measurement": "._measure",
+    "Measurements": "._measure",
+    "measure": "._measure",
+    "measure_many": "._measure",
     "Trace": "._trace",
     "Series": ".recording.series",
     "testing": ".testing",

@@ -67,9 +67,7 @@ def columns(
     return table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy()
 
 
-def calls_for(
-    rng: np.random.Generator, call_s: float, scale_s: float, last_calls: int = 0
-) -> int:
+def calls_for(rng: np.random.Generator, call_s: float, scale_s: float, last_calls: int = 0) -> int:
     """Calls of the next block: log-uniform from half to three update periods, at least one call.
 
     Parameters

@@ -9,8 +9,10 @@ gain, offset             common to all: rank one
 fit                      ``W L Cov(beta) L' W'``, L the seconds of each class in each window less
                          what the level could have explained: what the classes share cancels or
                          adds as it should
-drift, counter           the error of the whole measurement in proportion (of time, of energy), and
-                         each window's own, independent
+drift                    the error of the whole measurement in proportion of time, and each
+                         window's own, independent
+counter                  by how much the energy counter corrects the whole measurement, in
+                         proportion of energy
 misfit                   fit and drift again where readings miss the model, and what each strange
                          reading says, independent
 clock, edges, inside     of each window: independent, as no two fall alike on the sensor's updates
@@ -32,7 +34,7 @@ from . import _core
 from .sensor.estimate import ActivityModel
 from .sensor.gaps import extended
 from .sensor.response import overlaps
-from .sensor.terms import CARD_TERMS
+from .sensor.terms import CARD_TERMS, WindowTerms
 from .sensor.uncertainty import PowerModel
 from .units import NS_PER_S
 
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._energies import DeviceEnergies
-    from .sensor.terms import WindowTerms
 
     Floats = NDArray[np.float64]
     Times = NDArray[np.int64]
@@ -85,9 +86,7 @@ class Sums:
         return total
 
 
-def combined(
-    models: Iterable[DeviceEnergies], weights: Floats, starts: Times, ends: Times
-) -> Sums:
+def combined(models: Iterable[DeviceEnergies], weights: Floats, starts: Times, ends: Times) -> Sums:
     """Sums of windows over all devices, whose errors are independent.
 
     Parameters
@@ -122,18 +121,21 @@ def _sum_of_parts(a: dict[str, Floats], b: dict[str, Floats]) -> dict[str, Float
 
 
 def _of_device(energies: DeviceEnergies, weights: Floats, starts: Times, ends: Times) -> Sums:
-    terms = energies.terms(starts, ends)
-    whole = energies.terms(starts[:1], ends.max(keepdims=True))
+    model = energies.model
+    by_activity = isinstance(model, ActivityModel)
+    terms = _unfused(energies, starts, ends) if by_activity else energies.terms(starts, ends)
+    bounds = starts[:1], ends.max(keepdims=True)
+    whole = _unfused(energies, *bounds)
     seconds = (ends - starts) / NS_PER_S
     shares = _Shares(
         weights,
         terms,
         whole,
-        (weights @ seconds) / (float(ends.max() - starts[0]) / NS_PER_S),
+        (weights @ seconds) / (float(bounds[1][0] - bounds[0][0]) / NS_PER_S),
         (weights @ terms.joules) / max(float(whole.joules[0]), 1e-12),
+        abs(float(energies.terms(*bounds).joules[0] - whole.joules[0])),
     )
     parts = {name: shares.linear(name) for name in (*CARD_TERMS, "gaps")}
-    model = energies.model
     if isinstance(model, ActivityModel):
         parts |= _activity_parts(model, shares, starts, ends)
         net, net_parts = _net_of_level(energies, model, shares, starts, ends, parts)
@@ -146,6 +148,21 @@ def _of_device(energies: DeviceEnergies, weights: Floats, starts: Times, ends: T
     return Sums(weights @ terms.joules, parts, net, net_parts, terms.joules)
 
 
+def _unfused(energies: DeviceEnergies, starts: Times, ends: Times) -> WindowTerms:
+    """What the readings say, the counter left out.
+
+    A counter that ticks a little late takes the same share from every block: over many blocks
+    alike it tells less than it seems to. Over the whole measurement it is compared as a check.
+    """
+    terms = energies.model.windows(starts, ends)
+    card = energies.profile
+    seconds = (ends - starts) / NS_PER_S
+    joules = (terms.joules - card.offset_w * seconds) / card.gain
+    own = {name: value / card.gain for name, value in terms.terms.items()}
+    gain = {"gain": np.abs(joules) * card.gain_u / card.gain}
+    return WindowTerms(joules, {**gain, "offset": seconds * card.offset_u_w / card.gain, **own})
+
+
 @dataclass(frozen=True)
 class _Shares:
     """Weights, the windows' terms, and the sums' part of the time from first to last."""
@@ -155,6 +172,7 @@ class _Shares:
     whole: WindowTerms
     of_time: Floats
     of_energy: Floats
+    counter_j: float  # by which the counter moves the energy of the whole measurement
 
     def term(self, name: str) -> Floats:
         return self.terms.terms.get(name, np.zeros(self.weights.shape[1]))
@@ -164,11 +182,11 @@ class _Shares:
         return np.outer(size, size)
 
     def independent(self, name: str) -> Floats:
-        return (self.weights * self.term(name) ** 2) @ self.weights.T
+        return np.asarray((self.weights * self.term(name) ** 2) @ self.weights.T)
 
-    def in_proportion(self, name: str, share: Floats) -> Floats:
+    def in_proportion(self, name: str) -> Floats:
         u = float(self.whole.terms.get(name, np.zeros(1))[0])
-        return np.outer(share, share) * u**2 + self.independent(name)
+        return np.outer(self.of_time, self.of_time) * u**2 + self.independent(name)
 
 
 def _activity_parts(
@@ -177,12 +195,12 @@ def _activity_parts(
     parts = {name: shares.independent(name) for name in ("clock", "edges", "inside")}
     lever = _levers(model, starts, ends)
     alone = np.sqrt(np.einsum("ij,jk,ik->i", lever, model.fitted.cov, lever).clip(0))
-    # What gain and counter make of each window's own term, they make of its share in the sum.
+    # What the calibrated gain makes of each window's own term, it makes of its share in the sum.
     scale = np.divide(shares.term("fit"), alone, out=np.zeros_like(alone), where=alone > 0)
     summed = shares.weights @ (lever * scale[:, None])
     parts["fit"] = summed @ model.fitted.cov @ summed.T
-    parts["drift"] = shares.in_proportion("drift", shares.of_time)
-    parts["counter"] = shares.in_proportion("counter", shares.of_energy)
+    parts["drift"] = shares.in_proportion("drift")
+    parts["counter"] = np.outer(shares.of_energy, shares.of_energy) * shares.counter_j**2
     inflation = model.fitted.misfit_ratio**2 - 1 if model.fitted.misfit_ratio > _MISFIT else 0.0
     own = shares.term("misfit") ** 2
     own = own - inflation * (shares.term("fit") ** 2 + shares.term("drift") ** 2)
