@@ -45,12 +45,23 @@ def test_generation(tmp_path: Path) -> None:
     assert "±" in run(MODEL + BLOCKS[1], tmp_path)
 
 
+def test_measure(tmp_path: Path) -> None:
+    """With a smaller budget, and on a simulated GPU: what is said, not how well."""
+    code = BLOCKS[2].replace("budget_s=10", "budget_s=2").replace('"auto"', '"sim:a100"')
+    code = code.replace("max(data)}, ", 'max(data)}, devices="sim:a100", ')
+    assert "±" in run("import pyenergy\ndata = [1, 2, 3] * 1000\n" + code, tmp_path)
+
+
+def test_readings_taken_elsewhere(tmp_path: Path) -> None:
+    assert "±" in run(BLOCKS[3], tmp_path)
+
+
 def test_simulated_gpu(tmp_path: Path) -> None:
-    run(BLOCKS[2], tmp_path)
+    run(BLOCKS[4], tmp_path)
 
 
 def test_every_block_is_tested() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 5
 
 
 def test_commands_it_names_exist() -> None:
