@@ -108,8 +108,10 @@ class DeviceEnergies:
             gap_ns = _gap_ns(device, prior)
             runs = device.runs[name]
             what = "estimate from load" if power.source.startswith("estimate") else power.source
-            response = profile.response if profile is not None else None
-            lagged = prior.lagged(response) if method == "model" else prior
+            response, lagged = None, prior
+            if profile is not None and method == "model":
+                response = profile.response_of(power.source)
+                lagged = profile.narrowed(prior, power.source)
             by_power = PowerModel(runs, lagged, *limits, *bounds_ns, gap_ns)
             fits = prior.update_ns != 0 and (response is not None or bool(prior.responses))
             if method == "model" and spans is not None and len(spans) and fits:

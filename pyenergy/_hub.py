@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import _core, _devices
+from .errors import RecordingError
 from .recording.series import ChannelMeta
 from .sensor.catalog import POWER_CHANNELS, SensorPrior, prior_for
+from .sensor.profile import find_profile
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
     from ._devices import Device
     from .config import Sampling
+    from .sensor.profile import Profile
 
 __all__ = ["SharedStream", "acquire", "generation"]
 
@@ -103,6 +106,9 @@ def _create(device: Device, sampling: Sampling) -> SharedStream:
         for c in channels.values()
         if c.unit == "W"
     }
+    profile = _profile(device)
+    if profile is not None:
+        priors = {n: profile.narrowed(p, channels[n].source) for n, p in priors.items()}
     power = priors.get("power")
     seed = sampling.seed_ns(power.update_ns if power else -1)
     gap_ns = 0
@@ -119,6 +125,16 @@ def _create(device: Device, sampling: Sampling) -> SharedStream:
         gap_ns=gap_ns,
     )
     return SharedStream(device, stream, channels, priors, sampling.period_ns, bool(seed))
+
+
+def _profile(device: Device) -> Profile | None:
+    """The card's calibration; one that cannot be read is spoken of when energies are asked for."""
+    if device.info.source in ("sim", "replay", "estimate"):
+        return None
+    try:
+        return find_profile(device.meta.uuid)
+    except RecordingError:
+        return None
 
 
 def _shutdown() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OptionError, RecordingError
-from .catalog import GAIN_U, OFFSET_U_W
+from ..units import NS_PER_S
+from .catalog import GAIN_U, OFFSET_U_W, SensorPrior
 from .response import Response
 
 __all__ = ["Profile", "find_profile", "folder", "profile_path"]
@@ -87,6 +88,18 @@ class Profile:
     def by_meter(self) -> bool:
         """Whether gain and offset were compared with a meter."""
         return (self.gain_u, self.offset_u_w) != (GAIN_U, OFFSET_U_W)
+
+    def response_of(self, source: str) -> Response | None:
+        """The response, if it is of the reading ``source`` (``Channel.source``) or of any."""
+        return self.response if self.channel in ("", source) else None
+
+    def narrowed(self, prior: SensorPrior, source: str) -> SensorPrior:
+        """What the catalogue knows of a reading, with what this calibration measured of it."""
+        if self.channel not in ("", source):
+            return prior
+        if self.update_s is not None and prior.update_ns < 0:
+            prior = replace(prior, update_ns=round(self.update_s * NS_PER_S))
+        return prior.lagged(self.response)
 
     def age_s(self, now_unix_s: float | None = None) -> float:
         """Seconds since it was made."""

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Energy of windows from a power channel, with what is unknown about each.
+"""Energy of windows from a power channel alone, with what is unknown about each.
 
-The energy is the integral of the readings: flat while a reading was unchanged, linear between two
-(`EnergyCurve.from_runs`). Its standard uncertainty adds in quadrature (GUM 5.1.2)
+Serves where no spans are labelled (`estimate` does where they are). The energy is the integral of the readings: flat while a reading was unchanged, linear between two
+(`EnergyCurve.from_runs`). Its standard uncertainty adds in quadrature (GUM 5.1.2);
+transitions, unseen and failures are the term ``inside``
 
 =============  ======================================================================
-gain           ``E * u_gain``, the card's unknown scale
-offset         ``T * u_offset``
 edges          readings that are late by L give the energy of a window L earlier: too much of
                the power before its start, too little of the power before its end. L is
                uniform on [0, lag], its root mean square lag / sqrt(3); it multiplies the
@@ -25,9 +24,6 @@ failures       a read that fails among good ones: any power in the device's boun
                next good one, ``(max - min) / sqrt(3) * time``, each for itself
 gaps           power anywhere in the device's bounds while nothing was read:
                ``(max - min) / sqrt(3) * gap``, fully correlated inside a window
-misfit         the difference between the device's energy counter, where it has one, and the
-               integral over the same window (`counter.compare`): the only trace that
-               a load in step with the sensor's updates leaves
 =============  ======================================================================
 """
 
