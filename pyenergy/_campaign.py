@@ -224,20 +224,20 @@ class Campaign:
             return
         label = f"{name} (warm-up)"
         began_ns = _core.now_ns()
-        settled = True
+        remark = ""
         if isinstance(warmup, int):
             self._block(name, label, warmup)
         else:
-            settled = self._until_settled(name, label)
+            remark = self._until_settled(name, label)
         warm, self.blocks = self.blocks, []
         self._functions[name].warm = warm
         time.sleep(gap_s(self._rng, self._scale_s))
         lasted = engineering((warm[-1].end_ns - began_ns) / NS_PER_S, "s")
         calls = sum(b.calls for b in warm)
-        moving = "" if settled else ", and time or power still moved then"
-        self.notes.append(f"{name}: warm-up of {calls} calls in {lasted} discarded{moving}")
+        self.notes.append(f"{name}: warm-up of {calls} calls in {lasted} discarded{remark}")
 
-    def _until_settled(self, name: str, label: str) -> bool:
+    def _until_settled(self, name: str, label: str) -> str:
+        """Run blocks until time and readings settle; a remark where they did not."""
         function, options = self._functions[name], self._options
         began_ns, began_s = _core.now_ns(), self.elapsed_s
         end_s = began_s + _WARMUP_SHARE * options.budget_s / len(self._functions)
@@ -248,9 +248,10 @@ class Campaign:
             spent = sum(b.end_ns - b.start_ns for b in made) / sum(b.calls for b in made)
             times.append(spent)
             if len(times) >= FEWEST and self._settled(times, began_ns):
-                return True
+                return ""
             if self.elapsed_s + function.call_s > end_s:
-                return False
+                few = len(times) < FEWEST
+                return f" ({'too few to tell settled or not' if few else 'it had not settled'})"
 
     def _settled(self, times: list[float], began_ns: int) -> bool:
         tolerance = self._options.rel

@@ -11,8 +11,8 @@ fit                      ``W L Cov(beta) L' W'``, L the seconds of each class in
                          adds as it should
 drift                    the error of the whole measurement in proportion of time, and each
                          window's own, independent
-counter                  by how much the energy counter corrects the whole measurement, in
-                         proportion of energy
+counter                  by how much the energy counter corrects the whole trace, in proportion
+                         of energy
 misfit                   fit and drift again where readings miss the model, and what each strange
                          reading says, independent
 clock, edges, inside     of each window: independent, as no two fall alike on the sensor's updates
@@ -132,8 +132,7 @@ def _of_device(energies: DeviceEnergies, weights: Floats, starts: Times, ends: T
         terms,
         whole,
         (weights @ seconds) / (float(bounds[1][0] - bounds[0][0]) / NS_PER_S),
-        (weights @ terms.joules) / max(float(whole.joules[0]), 1e-12),
-        abs(float(energies.terms(*bounds).joules[0] - whole.joules[0])),
+        _moved_by_counter(energies) if by_activity else 0.0,
     )
     parts = {name: shares.linear(name) for name in (*CARD_TERMS, "gaps")}
     if isinstance(model, ActivityModel):
@@ -163,6 +162,14 @@ def _unfused(energies: DeviceEnergies, starts: Times, ends: Times) -> WindowTerm
     return WindowTerms(joules, {**gain, "offset": seconds * card.offset_u_w / card.gain, **own})
 
 
+def _moved_by_counter(energies: DeviceEnergies) -> float:
+    """Relative change of the energy of the whole trace, idle at both ends, by the counter."""
+    model = energies.model
+    bounds = np.array([model.start_ns]), np.array([model.end_ns])  # type: ignore[union-attr]
+    without = float(_unfused(energies, *bounds).joules[0])
+    return abs(float(energies.terms(*bounds).joules[0]) / without - 1) if without > 0 else 0.0
+
+
 @dataclass(frozen=True)
 class _Shares:
     """Weights, the windows' terms, and the sums' part of the time from first to last."""
@@ -171,8 +178,7 @@ class _Shares:
     terms: WindowTerms
     whole: WindowTerms
     of_time: Floats
-    of_energy: Floats
-    counter_j: float  # by which the counter moves the energy of the whole measurement
+    counter: float  # what the counter makes of the energy of the whole trace, relative
 
     def term(self, name: str) -> Floats:
         return self.terms.terms.get(name, np.zeros(self.weights.shape[1]))
@@ -200,7 +206,8 @@ def _activity_parts(
     summed = shares.weights @ (lever * scale[:, None])
     parts["fit"] = summed @ model.fitted.cov @ summed.T
     parts["drift"] = shares.in_proportion("drift")
-    parts["counter"] = np.outer(shares.of_energy, shares.of_energy) * shares.counter_j**2
+    moved_j = shares.counter * (shares.weights @ shares.terms.joules)
+    parts["counter"] = np.outer(moved_j, moved_j)
     inflation = model.fitted.misfit_ratio**2 - 1 if model.fitted.misfit_ratio > _MISFIT else 0.0
     own = shares.term("misfit") ** 2
     own = own - inflation * (shares.term("fit") ** 2 + shares.term("drift") ** 2)

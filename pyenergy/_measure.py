@@ -312,8 +312,8 @@ def _of(
 ) -> Measurement:
     import polars as pl
 
-    own = [b for b in campaign.blocks if b.name == name]
-    index = [k for k, b in enumerate(campaign.blocks) if b.name == name]
+    own = [b for b in measured.blocks if b.name == name]
+    index = [k for k, b in enumerate(measured.blocks) if b.name == name]
     one = np.eye(len(measured.names))[i]
     energy, net = measured.energy(one), measured.energy(one, net=True)
     calls = sum(b.calls for b in own)

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._blocks import Block
+    from ._energies import DeviceEnergies
     from ._measure_options import Options
     from ._trace import Trace
 
 __all__ = ["K95", "Measured", "evaluated"]
 
 K95 = 1.959963985  # of a normal distribution
+_MOSTLY = 0.8  # of a function's blocks, that must be left when others are left out
 _ADVICE = {
     "fit": "the readings are too few to know its power better: give a longer budget_s",
     "drift": "the level under the work wanders (heat, clocks): warm up longer, or lock the clocks",
@@ -56,6 +58,8 @@ class Measured:
     method, scope : str
     notes : tuple of str
         Of the trace.
+    blocks : list of Block
+        What was counted.
     """
 
     names: tuple[str, ...]
@@ -64,6 +68,7 @@ class Measured:
     method: str
     scope: str
     notes: tuple[str, ...]
+    blocks: list[Block]
 
     def rel(self) -> NDArray[np.float64]:
         """Same-card 95 % half-widths over the energies per call."""
@@ -136,6 +141,7 @@ def evaluated(trace: Trace, blocks: Sequence[Block], names: tuple[str, ...]) -> 
     chosen = trace._chosen(models, None)
     if not chosen:
         raise NoReadingsError("no device in scope gave a reading")
+    blocks, left_out = _readable(chosen, blocks, names)
     starts, ends, calls = columns(blocks)
     number = {name: i for i, name in enumerate(names)}
     owner = np.array([number[b.name] for b in blocks])
@@ -157,8 +163,29 @@ def evaluated(trace: Trace, blocks: Sequence[Block], names: tuple[str, ...]) -> 
         times,
         "; ".join(dict.fromkeys(e.method for e in energies)),
         "+".join(dict.fromkeys(e.scope for e in energies)),
-        tuple(dict.fromkeys(n for e in energies for n in e.notes)),
+        (*left_out, *dict.fromkeys(n for e in energies for n in e.notes)),
+        blocks,
     )
+
+
+def _readable(
+    models: Sequence[DeviceEnergies], blocks: Sequence[Block], names: tuple[str, ...]
+) -> tuple[list[Block], list[str]]:
+    """The blocks in which nothing is missing, where they are most; what to say of the others.
+
+    Whether a reading fails has nothing to do with what a block draws: the rest is as good.
+    """
+    starts, ends, _ = columns(blocks)
+    missing = np.sum([m.terms(starts, ends).terms.get("gaps", 0.0) for m in models], axis=0)
+    bad = np.broadcast_to(missing, starts.shape) > 0
+    good = [b for b, is_bad in zip(blocks, bad, strict=True) if not is_bad]
+    for name in names:
+        kept = sum(b.name == name for b in good)
+        if kept < max(2, _MOSTLY * sum(b.name == name for b in blocks)):
+            return list(blocks), []
+    if not bad.any():
+        return good, []
+    return good, [f"{int(bad.sum())} of {len(bad)} blocks left out: readings are missing there"]
 
 
 def _times(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Energy of windows from a power channel alone, with what is unknown about each.
 
-Serves where no spans are labelled (`estimate` does where they are). The energy is the integral of the readings: flat while a reading was unchanged, linear between two
-(`EnergyCurve.from_runs`). Its standard uncertainty adds in quadrature (GUM 5.1.2);
+Serves where no spans are labelled (`estimate` does where they are). The energy is the integral of
+the readings: flat while a reading was unchanged, linear between two (`EnergyCurve.from_runs`). Its standard uncertainty adds in quadrature (GUM 5.1.2);
 transitions, unseen and failures are the term ``inside``
 
 =============  ======================================================================
