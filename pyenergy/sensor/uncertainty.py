@@ -2,8 +2,9 @@
 """Energy of windows from a power channel alone, with what is unknown about each.
 
 Serves where no spans are labelled (`estimate` does where they are). The energy is the integral of
-the readings: flat while a reading was unchanged, linear between two (`EnergyCurve.from_runs`). Its standard uncertainty adds in quadrature (GUM 5.1.2);
-transitions, unseen and failures are the term ``inside``
+the readings: flat while a reading was unchanged, linear between two (`EnergyCurve.from_runs`). Its
+standard uncertainty adds in quadrature (GUM 5.1.2); transitions, unseen and failures are the term
+``inside``
 
 =============  ======================================================================
 edges          readings that are late by L give the energy of a window L earlier: too much of
