@@ -39,6 +39,7 @@ _ADVICE = {
     "gaps": "readings are missing: see 'pyenergy doctor'",
     "misfit": "readings do not fit the model: other work on the card, or a clock that changes",
     "counter": "the energy counter and the readings disagree",
+    "block": "blocks hold time without work: let fn do more work in a call",
     "calls": "calls take different times: lock the clocks, quiet the machine, longer budget_s",
 }
 
@@ -51,7 +52,8 @@ class Measured:
     ----------
     names : tuple of str
     sums : Sums
-        Of the energies per call; its terms have ``calls`` beside those of windows.
+        Of the energies per call; its terms have ``calls`` (calls differ in time) and ``block``
+        (time at the edges of blocks in which the device may idle) beside those of windows.
     times : list of (float, float, float)
         By function: mean time of a call, its standard uncertainty, standard deviation between
         blocks; s.
@@ -155,6 +157,9 @@ def evaluated(trace: Trace, blocks: Sequence[Block], names: tuple[str, ...]) -> 
     u_s = np.array([u for _, u, _ in times])
     sums.parts["calls"] = np.diag((power * u_s) ** 2)
     sums.net_parts["calls"] = np.diag((net_power * u_s) ** 2)
+    over = [_overhead_s(*(a[owner == i] for a in (starts, ends, calls))) for i in range(len(names))]
+    idle_j = net_power * np.array(over)
+    sums.parts["block"] = sums.net_parts["block"] = np.outer(idle_j, idle_j)
     bounds = int(starts[0]), int(ends.max())
     energies = [model.energy(*bounds) for model in chosen]
     return Measured(
@@ -176,8 +181,9 @@ def _readable(
     Whether a reading fails has nothing to do with what a block draws: the rest is as good.
     """
     starts, ends, _ = columns(blocks)
-    missing = np.sum([m.terms(starts, ends).terms.get("gaps", 0.0) for m in models], axis=0)
-    bad = np.broadcast_to(missing, starts.shape) > 0
+    bad = np.zeros(len(starts), dtype=bool)
+    for model in models:
+        bad |= model.terms(starts, ends).terms.get("gaps", np.zeros(len(starts))) > 0
     good = [b for b, is_bad in zip(blocks, bad, strict=True) if not is_bad]
     for name in names:
         kept = sum(b.name == name for b in good)
@@ -207,6 +213,22 @@ def _times(
     variance *= (n - 1) / max(n - 3, 0.5)
     sd = float(np.sqrt(np.average((seconds / calls - mean) ** 2, weights=calls) * n / (n - 1)))
     return mean, math.sqrt(variance), sd
+
+
+def _overhead_s(
+    starts: NDArray[np.int64], ends: NDArray[np.int64], calls: NDArray[np.int64]
+) -> float:
+    """Time of a block that is there however many calls it holds, for each call, s.
+
+    The first call starts late and the wait for the last returns late: the block is labelled busy
+    while the device may idle already. It is the intercept of time over calls; one call a block
+    cannot tell.
+    """
+    if len(calls) < 5 or calls.min() == calls.max():
+        return 0.0
+    seconds = (ends - starts) / NS_PER_S
+    _, intercept = np.polyfit(calls, seconds, 1)
+    return max(float(intercept), 0.0) * len(calls) / float(calls.sum())
 
 
 def _robust_sd(values: NDArray[np.float64]) -> float:
