@@ -36,7 +36,8 @@ _WARMUP_SHARE = 0.2  # of the budget
 _FEWEST_BLOCKS = 5  # of each function before it may be called known
 _FIRST_LOOK_S, _LOOK_S, _LOOK_SHARE, _LONGEST_LOOK_S = 3.0, 5.0, 0.1, 15.0
 _MARGIN = 0.97  # of `rel`: the last evaluation must not come out a hair above it
-_MOST_SPANS = 40_000  # with reset every call is a span
+_MOST_SPANS = 20_000  # with reset every call is a span
+_RESETS_ALONE = 0.3  # share of blocks before which reset runs by itself, to be told from the calls
 _UNKNOWN_S = 0.1
 
 
@@ -184,9 +185,14 @@ class Campaign:
         if reset is None:
             self._spanned(name, label, calls)
         else:
+            # A span each: fewer in a block where the budget would hold too many of them.
             scale = 2 * self._scale_s / self._options.budget_s
-            for _ in range(min(calls, max(1, int(_MOST_SPANS * scale)))):
-                reset()
+            calls = min(calls, max(1, int(_MOST_SPANS * scale)))
+            if self._rng.random() < _RESETS_ALONE:
+                for _ in range(int(self._rng.integers(1, calls + 2))):
+                    self._reset(reset)
+            for _ in range(calls):
+                self._reset(reset)
                 self._spanned(name, label, 1)
         made = self.blocks[first:]
         function.last_calls = sum(b.calls for b in made)
@@ -210,6 +216,13 @@ class Campaign:
         end_ns = _core.now_ns()
         self._trace.add_span(Mark(label, start_ns, end_ns))
         self.blocks.append(Block(name, start_ns, end_ns, calls))
+
+    def _reset(self, reset: Callable[[], object]) -> None:
+        """A class of its own: always just before a call, its work would pass for the call's."""
+        start_ns = _core.now_ns()
+        reset()
+        self._synchronize()
+        self._trace.add_span(Mark("(reset)", start_ns, _core.now_ns()))
 
     def _synchronize(self) -> None:
         if self._session.sync:

@@ -195,8 +195,9 @@ def measure(
         ``"auto"``: until time per call and readings settle, at most a fifth of the budget; a
         number of calls; None or 0: none.
     reset : callable, optional
-        Runs before every call, outside of what is measured. Every call is then a span of its own,
-        which takes more calls for the same certainty.
+        Runs before every call, outside of what is measured, and now and then by itself, so that
+        its own work is told from the calls'. Every call is then a span of its own, which takes
+        more calls for the same certainty.
     devices : str, int or list of them
         As in `trace`.
     sync : bool

@@ -44,10 +44,13 @@ class Options:
         object.__setattr__(self, "rel", rel)
         object.__setattr__(self, "budget_s", budget)
         is_count = isinstance(self.warmup, int) and not isinstance(self.warmup, bool)
-        if not (self.warmup in ("auto", None) or (is_count and self.warmup >= 0)):  # type: ignore[operator]
+        if not (self.warmup is None or self.warmup == "auto" or (is_count and self.warmup >= 0)):  # type: ignore[operator]
             raise OptionError(
                 f"warmup must be 'auto', a number of calls, or None, got {self.warmup!r}"
             )
+        is_seed = isinstance(self.seed, int) and not isinstance(self.seed, bool)
+        if self.seed is not None and not (is_seed and self.seed >= 0):
+            raise OptionError(f"seed must be a number from 0, or None, got {self.seed!r}")
         if self.reset is not None:
             checked_function(self.reset, "reset")
 
