@@ -188,6 +188,7 @@ class DeviceEnergies:
                 "(pyenergy.start() lets the sampler run beforehand)"
             )
         if isinstance(self.model, PowerModel):
+            notes += self._unseen_note()
             update_s = self.model.prior.update_ns / NS_PER_S
             if 0 < duration_s < update_s:
                 notes.append(
@@ -201,6 +202,18 @@ class DeviceEnergies:
         if self._fusion is not None:
             notes += [f"{device_id}: {note}" for note in self._fusion.notes()]
         return notes
+
+    def _unseen_note(self) -> list[str]:
+        """Nothing would betray a load in step with a sensor that looks away."""
+        prior = self.model.prior  # type: ignore[union-attr]
+        counted = self._fusion is not None and self._fusion.hypothesis != "sensor"
+        if prior.coverage >= 1.0 or counted or "energy" in self.device.channels:
+            return []
+        return [
+            f"{self.device.meta.id}: the sensor looks at {prior.coverage:.0%} of the time and no "
+            "energy counter watches the rest: a load in step with it would not show; label the "
+            "work with pyenergy.mark"
+        ]
 
     def _begins_blind(self, start_ns: int) -> bool:
         """Whether the window begins before a reading could have told what came before it."""

@@ -75,6 +75,7 @@ Activity::Activity(std::span<const Ns> starts, std::span<const Ns> ends,
   if (starts.size() != ends.size() || starts.size() != classes.size()) {
     throw std::invalid_argument("starts, ends and classes differ in length");
   }
+  if (class_count > kPrefixBudget) throw std::invalid_argument("too many classes");
   for (std::size_t i = 0; i < starts.size(); ++i) {
     if (ends[i] < starts[i]) throw std::invalid_argument("a span ends before it starts");
     if (classes[i] < 0 || static_cast<std::size_t>(classes[i]) >= class_count) {
@@ -98,7 +99,9 @@ Activity::Activity(std::span<const Ns> starts, std::span<const Ns> ends,
 }
 
 void Activity::build_prefix() {
-  while (class_count_ * (edge_.size() / stride_ + 1) > kPrefixBudget) stride_ *= 2;
+  while (class_count_ * (edge_.size() / stride_ + 1) > kPrefixBudget && stride_ <= edge_.size()) {
+    stride_ *= 2;
+  }
   std::vector<double> seconds(class_count_);
   for (std::size_t i = 0; i < edge_.size(); ++i) {
     if (i % stride_ == 0) prefix_.insert(prefix_.end(), seconds.begin(), seconds.end());

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .catalog import SensorPrior
     from .response import Response, ResponsePrior
 
-__all__ = ["ActivityFit"]
+__all__ = ["MEDIAN_OF_SQUARES", "ActivityFit"]
 
 FEWEST_UPDATES = 8
 _MOST_CLASSES_AT_ONCE = 6  # that identification solves for; more are joined by their powers
@@ -37,7 +37,7 @@ _MOST_CLASSES_AT_ONCE = 6  # that identification solves for; more are joined by 
 # tell, and left free would choose 10 % less.
 _WHOLE_PERIOD_SPREAD = 0.004
 _ROUNDS = 8
-_MEDIAN_OF_SQUARES = 0.4549  # of a standard normal variable
+MEDIAN_OF_SQUARES = 0.4549  # of a standard normal variable
 
 
 class ActivityFit:
@@ -175,7 +175,7 @@ class ActivityFit:
             n = len(inside)
             # A few readings prove little: four pseudo-readings with the scatter of all.
             median = (float(np.median(inside)) * n + 4 * pooled) / (n + 4)
-            self.scatter_w2[int(number)] = median / _MEDIAN_OF_SQUARES
+            self.scatter_w2[int(number)] = median / MEDIAN_OF_SQUARES
             self._group_sizes[int(number)] = n
         return np.array([self.scatter_w2[int(g)] for g in group])
 

@@ -41,7 +41,7 @@ import numpy as np
 
 from .. import _core
 from ..units import NS_PER_S
-from .activity_fit import ActivityFit
+from .activity_fit import MEDIAN_OF_SQUARES, ActivityFit
 from .gaps import extended, step_curve
 from .response import overlaps
 from .spans import EDGE, Spans, distance, groups
@@ -163,6 +163,7 @@ class ActivityModel:
         back = self.fitted.residual if tiles else np.where(power, self.fitted.residual, 0.0)
         if best.window_s > 1.05 * self.period_s:
             back = np.zeros_like(back)  # many readings share each moment
+        self._back_noise_w2 = float(np.median(back**2)) / MEDIAN_OF_SQUARES if tiles else 0.0
         start = u.t_ns - round(best.lag_s * NS_PER_S) - period_ns // 2
         self._back_curve = _core.EnergyCurve(*_steps(start, back, *_wide(bounds, start)))
         # Where inside its period a strange reading belongs is unknown.
@@ -278,7 +279,9 @@ class ActivityModel:
         share = np.clip(together / n**2, 0.0, 1.0)  # below one period all is one error
         mean = self._variance_curve.windows(starts, ends, threads)
         posterior = mean * duration_s * np.where(n < 1, 1.0, share)
-        return np.asarray(posterior + self._step_curve.windows(starts, ends, threads))
+        # Residuals that are added back bring the readings' noise with them.
+        noise = self._back_noise_w2 * duration_s * np.minimum(duration_s, self.period_s)
+        return np.asarray(posterior + noise + self._step_curve.windows(starts, ends, threads))
 
     def _inside_variance(
         self, seconds: csr_array, duration_s: NDArray[np.float64]

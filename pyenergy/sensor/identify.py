@@ -17,6 +17,8 @@ from .level import DRIFTS, best_drift, fit_level
 from .response import Response, ResponsePrior, filtered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from .. import _core
@@ -278,19 +280,57 @@ def _refine(
         start = np.concatenate([result.x, start[free:]])
         scale = scale / 5
     top = log_posterior(start)
-    sides = [_half_width(log_posterior, start, top, axis) for axis in range(1 if fixed else 2)]
-    area = float(np.log(np.prod(sides)))
+    free = 1 if fixed else 2
+    sides = np.array([_half_width(log_posterior, start, top, axis) for axis in range(free)])
+    axes = _axes(log_posterior, start, top, sides, 2 * prior.window_spread)
+    area = float(np.log(np.abs(np.linalg.det(axes)) + 1e-300))
     points = []
     for a in _SIDES:
         for b in _SIDES if not fixed else (0.0,):
-            v = start + np.array([a * sides[0], 0.0 if fixed else b * sides[1]])
+            v = start.copy()
+            v[:free] += axes @ np.array([a, b])[:free]
             r = at(v)
             if r is not None:
                 points.append((log_posterior(v) + area, r))
     return points, drift
 
 
-def _half_width(log_posterior: object, middle: NDArray[np.float64], top: float, axis: int) -> float:
+def _axes(
+    log_posterior: Callable[[NDArray[np.float64]], float],
+    middle: NDArray[np.float64],
+    top: float,
+    sides: NDArray[np.float64],
+    widest: float,
+) -> NDArray[np.float64]:
+    """Principal axes of the posterior near its top, one standard deviation long, as columns.
+
+    ``sides`` are the deviations of each parameter with the other held. Where one edge of the work
+    is all that was seen, delay and window trade for each other: the ridge is far longer than that,
+    up to what the prior allows (``widest``, of the logarithm of the window).
+    """
+    if len(sides) == 1:
+        return np.array([[sides[0]]])
+    corner = 0.0
+    for sign in (1.0, -1.0):
+        for both in (1.0, -1.0):
+            v = middle.copy()
+            v[:2] += both * sides * np.array([1.0, sign])
+            corner += sign * (top - log_posterior(v)) / 4
+    # top - log posterior = (x^2 + y^2 + 2 rho x y) / 2 in units of the sides.
+    rho = float(np.clip(corner, -0.9999, 0.9999))
+    long = min(1 / np.sqrt(1 - abs(rho)), max(widest / sides[1], 1.0))
+    short = 1 / np.sqrt(1 + abs(rho))
+    along = np.array([1.0, -np.sign(rho) if rho else 1.0]) / np.sqrt(2)
+    across = np.array([along[1], -along[0]])
+    return np.asarray(np.column_stack([long * along, short * across]) * sides[:, None])
+
+
+def _half_width(
+    log_posterior: Callable[[NDArray[np.float64]], float],
+    middle: NDArray[np.float64],
+    top: float,
+    axis: int,
+) -> float:
     """Where the posterior has fallen by one half (one standard deviation of a normal one)."""
     widths = []
     for sign in (-1.0, 1.0):
@@ -299,14 +339,14 @@ def _half_width(log_posterior: object, middle: NDArray[np.float64], top: float, 
         while high < limit:
             v = middle.copy()
             v[axis] += sign * high
-            if top - log_posterior(v) > 0.5:  # type: ignore[operator]
+            if top - log_posterior(v) > 0.5:
                 break
             low, high = high, 2 * high
         for _ in range(4):
             half = (low + high) / 2
             v = middle.copy()
             v[axis] += sign * half
-            if top - log_posterior(v) > 0.5:  # type: ignore[operator]
+            if top - log_posterior(v) > 0.5:
                 high = half
             else:
                 low = half
@@ -319,7 +359,8 @@ def held_out_residual(problem: _Problem, response: Response, drift: float) -> fl
     z, _ = held_out(
         problem.updates, problem.design(response), problem.weight, drift, problem.prior_w
     )
-    return float(np.sqrt(np.mean(z**2)))
+    used = problem.weight > 0
+    return float(np.sqrt(np.mean(z[used] ** 2)))
 
 
 def held_out(
@@ -345,7 +386,7 @@ def held_out(
         lever = (x - fit.smooth)[left_out]
         residual[left_out] = fit.residual[left_out]
         variance[left_out] = (
-            fit.sigma2 / weight[left_out]
+            fit.sigma2 / np.maximum(weight[left_out], 1e-12)
             + fit.level_var[left_out]
             + np.einsum("ij,jk,ik->i", lever, fit.cov, lever)
         )

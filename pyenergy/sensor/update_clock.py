@@ -213,17 +213,32 @@ def _grow(
         count = min(2 * count, len(middle))
     index = np.round((middle - phase) / period)
     residual = middle - phase - index * period
-    scatter = float(np.sqrt(np.median(residual**2) * 2.2))  # of a normal or an even spread
+    # From one change to the next: a phase that was lost once must not pass for jitter.
+    jumps = np.diff(residual)
+    scatter = float(np.sqrt(np.median(jumps**2) * 1.1))
     allowed = np.minimum(width / 2 + 2 * scatter, period / 4)
     violations = int((np.abs(residual) > allowed).sum())
-    if violations > 0.1 * len(middle):
+    unsteady = np.abs(jumps) > np.minimum(width[1:] + 4 * scatter, period / 4)
+    if violations > 0.1 * len(middle) and unsteady.mean() > 0.1:
         return None
-    widen = max(1.0, scatter / float(np.median(sigma)))
+    overall = float(np.sqrt(np.median(residual**2) * 2.2))
+    widen = max(1.0, overall / float(np.median(sigma))) * _in_step(period, poll, len(middle))
     # Polls in step with the updates bracket every one alike: averaging teaches nothing then.
     lower = np.quantile(brackets.lower - index * period, 0.98)
     upper = np.quantile(brackets.upper - index * period, 0.02)
     u_phase = float(np.hypot(u_phase * widen, max(upper - lower, 0.0) / np.sqrt(12)))
     return phase, period, u_phase, u_period * widen, scatter, violations
+
+
+def _in_step(period: float, poll: float, count: int) -> float:
+    """Factor on the uncertainty of polls that move slowly against the updates.
+
+    Where the period is nearly a multiple of the poll, or a half more, neighbouring brackets err
+    alike: they count as one for as long as the phase stays within a poll.
+    """
+    ratio = period / poll
+    off = min(abs(ratio - round(ratio)), abs(2 * ratio - round(2 * ratio)))
+    return float(np.sqrt(max(1.0, min(count, 1 / (2 * max(off, 1e-12))))))
 
 
 def _line(
@@ -294,7 +309,10 @@ def _ticks(
     # A change outside its bracket is where it was seen: the clock lost its phase there.
     t = np.where(is_change & (np.abs(inside - t) > slack), inside, t)
     u = np.full(len(t), np.hypot(clock.u_t0_ns, 1.0))
-    u = np.where(is_change & (np.abs(inside - t0 - index * period) > slack), clock.scatter_ns, u)
+    lost = is_change & (np.abs(inside - t0 - index * period) > slack)
+    with np.errstate(invalid="ignore"):
+        bracket = np.where(changed, (upper - lower) / np.sqrt(12), 0.0)[run]
+    u = np.where(lost, np.maximum(bracket, clock.scatter_ns), u)
     keep = np.concatenate([[True], np.diff(index) > 0]) if len(index) else np.zeros(0, bool)
     return _updates(clock.origin_ns, t[keep], value[run][keep], index[keep], u[keep])
 
