@@ -127,7 +127,6 @@ def test_reset_runs_before_every_call_and_is_not_measured(queue: Queue) -> None:
     assert m.samples["calls"].max() == 1
     assert set(m.trace.spans()["name"]) == {"work", "(reset)"}
     assert resets > calls  # and by itself, so that its power is known
-    assert m.power_w > 200
     assert m.time_s >= 8e-3
     assert_true(m, queue)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import doctest
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -319,6 +320,13 @@ def test_names_of_functions() -> None:
     assert name_of(functools.partial(len, [])) == "len"
     assert name_of(Coroutine()) == "Coroutine"
     assert name_of(lambda: 0) == "<lambda>"
+
+
+@pytest.mark.parametrize("name", ["_measure", "_blocks", "_warmup", "_measure_options"])
+def test_docstring_examples(name: str) -> None:
+    result = doctest.testmod(__import__(f"pyenergy.{name}", fromlist=["x"]))
+    assert result.failed == 0
+    assert result.attempted > 0
 
 
 def test_an_estimate_says_so() -> None:
