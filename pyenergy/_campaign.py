@@ -134,7 +134,7 @@ class Campaign:
             known = frozenset(n for n, r in reached.items() if r <= _MARGIN * self._options.rel)
             if len(known) == len(self._functions):
                 break
-            look_s = self._next_look(began_s, max(reached.values(), default=np.inf))
+            look_s = self._next_look(began_s, max(reached.values(), default=0.0))
             if reached:
                 state = f"± {max(reached.values()):.2%} so far"
         self._keep_warm_up()

@@ -44,7 +44,7 @@ class Options:
         object.__setattr__(self, "rel", rel)
         object.__setattr__(self, "budget_s", budget)
         is_count = isinstance(self.warmup, int) and not isinstance(self.warmup, bool)
-        if not (self.warmup is None or self.warmup == "auto" or (is_count and self.warmup >= 0)):  # type: ignore[operator]
+        if not (self.warmup is None or self.warmup == "auto" or (is_count and self.warmup >= 0)):
             raise OptionError(
                 f"warmup must be 'auto', a number of calls, or None, got {self.warmup!r}"
             )

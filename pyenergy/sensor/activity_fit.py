@@ -203,6 +203,8 @@ class ActivityFit:
         self.cov = np.einsum("k,kij->ij", shares, np.array(covs))
         self.cov = self.cov + np.einsum("k,ki,kj->ij", shares, apart, apart)
         self.level = shares @ np.array(levels)
+        tilt = self._tilted(weight, width) - best.beta
+        self.cov = self.cov + np.outer(tilt, tilt)
         x = self.design(self.belief.best)
         # What the mean of all leaves: the readings that no class and no level explain.
         self.residual = u.value - x @ self.beta - self.level
@@ -211,6 +213,14 @@ class ActivityFit:
         z2 = np.where(self.strange, 0.0, residual**2 / variance)
         self.misfit_ratio = float(np.sqrt(np.mean(z2)))
         self.misfit_class = self._blamed(x, z2)
+
+    def _tilted(self, weight: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+        """Powers if the update clock's period were off by its uncertainty."""
+        u, clock = self.updates, self.clock
+        index = (u.t_ns - u.t_ns.mean()) / clock.period_ns
+        t_ns = u.t_ns + np.round(index * clock.u_period_ns).astype(np.int64)
+        x = np.asarray(filtered(self.activity, t_ns, self.belief.best).toarray())
+        return fit_level(u.value, x, weight, u.steps, self.belief.drift, width, full=False).beta
 
     def _blamed(self, x: NDArray[np.float64], z2: NDArray[np.float64]) -> str | None:
         """The class in whose readings the misfit is largest; None: outside of all."""

@@ -280,49 +280,44 @@ def _refine(
         start = np.concatenate([result.x, start[free:]])
         scale = scale / 5
     top = log_posterior(start)
-    free = 1 if fixed else 2
-    sides = np.array([_half_width(log_posterior, start, top, axis) for axis in range(free)])
-    axes = _axes(log_posterior, start, top, sides, 2 * prior.window_spread)
-    area = float(np.log(np.abs(np.linalg.det(axes)) + 1e-300))
+    window_s = start_response.window_s if (start_response := at(start)) else response.window_s
+
+    def along(ridge: float) -> Callable[[NDArray[np.float64]], float]:
+        return lambda v: log_posterior(_on_ridge(v, start, ridge, window_s, prior))
+
+    # Where one edge of the work is all that was seen, its time fixes delay + window, or the delay
+    # alone, and the window is free: the posterior is a ridge, and is followed along it.
+    ridges = (0.0,) if fixed else (0.0, -0.5, 0.5)
+    widths = [0.0 if fixed else _half_width(along(r), start, top, 1) for r in ridges]
+    ridge = ridges[int(np.argmax(widths))]
+    sides = [_half_width(log_posterior, start, top, 0), max(widths)]
+    area = float(np.log(sides[0])) + (0.0 if fixed else float(np.log(sides[1])))
     points = []
     for a in _SIDES:
         for b in _SIDES if not fixed else (0.0,):
-            v = start.copy()
-            v[:free] += axes @ np.array([a, b])[:free]
+            v = start + np.array([a * sides[0], b * sides[1]])
+            v = _on_ridge(v, start, ridge, window_s, prior)
             r = at(v)
             if r is not None:
                 points.append((log_posterior(v) + area, r))
     return points, drift
 
 
-def _axes(
-    log_posterior: Callable[[NDArray[np.float64]], float],
-    middle: NDArray[np.float64],
-    top: float,
-    sides: NDArray[np.float64],
-    widest: float,
+def _on_ridge(
+    v: NDArray[np.float64],
+    start: NDArray[np.float64],
+    ridge: float,
+    window_s: float,
+    prior: ResponsePrior,
 ) -> NDArray[np.float64]:
-    """Principal axes of the posterior near its top, one standard deviation long, as columns.
+    """(lag, log window) moved so that the lag follows the window by ``ridge`` times its change.
 
-    ``sides`` are the deviations of each parameter with the other held. Where one edge of the work
-    is all that was seen, delay and window trade for each other: the ridge is far longer than that,
-    up to what the prior allows (``widest``, of the logarithm of the window).
+    -0.5 keeps delay + window of a boxcar, 0.5 its delay; an RC's lag holds twice as much of it.
     """
-    if len(sides) == 1:
-        return np.array([[sides[0]]])
-    corner = 0.0
-    for sign in (1.0, -1.0):
-        for both in (1.0, -1.0):
-            v = middle.copy()
-            v[:2] += both * sides * np.array([1.0, sign])
-            corner += sign * (top - log_posterior(v)) / 4
-    # top - log posterior = (x^2 + y^2 + 2 rho x y) / 2 in units of the sides.
-    rho = float(np.clip(corner, -0.9999, 0.9999))
-    long = min(1 / np.sqrt(1 - abs(rho)), max(widest / sides[1], 1.0))
-    short = 1 / np.sqrt(1 + abs(rho))
-    along = np.array([1.0, -np.sign(rho) if rho else 1.0]) / np.sqrt(2)
-    across = np.array([along[1], -along[0]])
-    return np.asarray(np.column_stack([long * along, short * across]) * sides[:, None])
+    if ridge == 0.0:
+        return v
+    share = ridge if prior.family == "boxcar" else 2 * ridge
+    return np.array([v[0] + share * window_s * (np.exp(v[1] - start[1]) - 1), v[1]])
 
 
 def _half_width(

@@ -221,24 +221,35 @@ def _grow(
     unsteady = np.abs(jumps) > np.minimum(width[1:] + 4 * scatter, period / 4)
     if violations > 0.1 * len(middle) and unsteady.mean() > 0.1:
         return None
+    if violations > 0.1 * len(middle):
+        return _steady_parts(middle, width, period, scatter)
     overall = float(np.sqrt(np.median(residual**2) * 2.2))
-    widen = max(1.0, overall / float(np.median(sigma))) * _in_step(period, poll, len(middle))
+    widen = max(1.0, overall / float(np.median(sigma)))
     # Polls in step with the updates bracket every one alike: averaging teaches nothing then.
     lower = np.quantile(brackets.lower - index * period, 0.98)
     upper = np.quantile(brackets.upper - index * period, 0.02)
     u_phase = float(np.hypot(u_phase * widen, max(upper - lower, 0.0) / np.sqrt(12)))
-    return phase, period, u_phase, u_period * widen, scatter, violations
+    u_period *= widen
+    alike = poll * _in_step(residual, poll)
+    u_period = max(u_period, alike / float(np.ptp(index)))
+    u_phase = max(u_phase, alike / np.sqrt(12))
+    return phase, period, u_phase, u_period, scatter, violations
 
 
-def _in_step(period: float, poll: float, count: int) -> float:
-    """Factor on the uncertainty of polls that move slowly against the updates.
+def _in_step(residual: NDArray[np.float64], poll: float) -> float:
+    """Share of a poll by which all brackets may err alike; 0 where they are independent.
 
-    Where the period is nearly a multiple of the poll, or a half more, neighbouring brackets err
-    alike: they count as one for as long as the phase stays within a poll.
+    Where the period is nearly a multiple of the poll the errors are a slow sawtooth, or none that
+    shows as the line follows them; nearly p/q of one more, each q-th bracket errs alike, and the q
+    of them divide a poll.
     """
-    ratio = period / poll
-    off = min(abs(ratio - round(ratio)), abs(2 * ratio - round(2 * ratio)))
-    return float(np.sqrt(max(1.0, min(count, 1 / (2 * max(off, 1e-12))))))
+    if float(np.std(residual)) < 0.6 * poll / np.sqrt(12):
+        return 1.0
+    centred = residual - residual.mean()
+    for q in range(1, 5):
+        if (centred[q:] * centred[:-q]).sum() > 0.4 * (centred**2).sum():
+            return 1.0 / q
+    return 0.0
 
 
 def _line(
@@ -308,7 +319,10 @@ def _ticks(
     inside = np.clip(t, lower[run], upper[run])
     # A change outside its bracket is where it was seen: the clock lost its phase there.
     t = np.where(is_change & (np.abs(inside - t) > slack), inside, t)
-    u = np.full(len(t), np.hypot(clock.u_t0_ns, 1.0))
+    # The line is known best in the middle of the recording.
+    middle_index = float(index.mean()) if len(index) else 0.0
+    u_middle = np.sqrt(max(clock.u_t0_ns**2 - (middle_index * clock.u_period_ns) ** 2, 1.0))
+    u = np.hypot(max(u_middle, clock.u_t0_ns / 2), (index - middle_index) * clock.u_period_ns)
     lost = is_change & (np.abs(inside - t0 - index * period) > slack)
     with np.errstate(invalid="ignore"):
         bracket = np.where(changed, (upper - lower) / np.sqrt(12), 0.0)[run]
