@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["K95", "Measured", "evaluated"]
 
 K95 = 1.959963985  # of a normal distribution
+_WAKE_S = 50e-6  # Linux lets a timer slip by as much (prctl(2), PR_SET_TIMERSLACK)
+_PLATEAU_S = 0.02  # spans from here on show a sensor their full power
 _MOSTLY = 0.8  # of a function's blocks, that must be left when others are left out
 _ADVICE = {
     "fit": "the readings are too few to know its power better: give a longer budget_s",
@@ -221,12 +223,14 @@ def _overhead_s(
     """Time of a block that is there however many calls it holds, for each call, s.
 
     The first call starts late and the wait for the last returns late: the block is labelled busy
-    while the device may idle already. It is the intercept of time over calls; one call a block
-    cannot tell.
+    while the device may idle already. It is the intercept of time over calls. Blocks of one call
+    cannot tell: a wake-up of the host is assumed, less where spans are so short that the fit sees
+    only their mean and makes up for it.
     """
-    if len(calls) < 5 or calls.min() == calls.max():
-        return 0.0
     seconds = (ends - starts) / NS_PER_S
+    if len(calls) < 5 or calls.min() == calls.max():
+        seen = min(1.0, float(seconds.mean()) / _PLATEAU_S)
+        return _WAKE_S * seen * len(calls) / float(calls.sum())
     _, intercept = np.polyfit(calls, seconds, 1)
     return max(float(intercept), 0.0) * len(calls) / float(calls.sum())
 
