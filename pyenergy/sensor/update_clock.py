@@ -236,19 +236,41 @@ def _grow(
     return phase, period, u_phase, u_period, scatter, violations
 
 
+def _steady_parts(
+    middle: NDArray[np.float64], width: NDArray[np.float64], period: float, scatter: float
+) -> tuple[float, float, float, float, float, int]:
+    """The clock of a recording whose phase was lost: the period of its steady parts, and the phase
+    of the longest; changes of the others are violations."""
+    gaps = np.diff(middle)
+    for _ in range(2):
+        count = np.round(gaps / period)
+        steady = np.abs(gaps - count * period) <= width[1:] + 4 * scatter
+        period = float(gaps[steady].sum() / max(count[steady].sum(), 1.0))
+    parts = np.concatenate([[0], np.cumsum(~steady)])
+    longest = parts == np.argmax(np.bincount(parts))
+    index = np.round((middle - middle[longest][0]) / period)
+    residual = middle - index * period
+    phase = float(np.median(residual[longest]))
+    off = residual - phase
+    off -= np.round(off / period) * period
+    violations = int((np.abs(off) > np.minimum(width / 2 + 2 * scatter, period / 4)).sum())
+    u = float(np.median(width)) / np.sqrt(12)
+    u_period = u * np.sqrt(2 * (parts[-1] + 1)) / max(float(count[steady].sum()), 1.0)
+    return phase, period, u, float(u_period), scatter, violations
+
+
 def _in_step(residual: NDArray[np.float64], poll: float) -> float:
     """Share of a poll by which all brackets may err alike; 0 where they are independent.
 
     Where the period is nearly a multiple of the poll the errors are a slow sawtooth, or none that
-    shows as the line follows them; nearly p/q of one more, each q-th bracket errs alike, and the q
-    of them divide a poll.
+    shows as the line follows them; nearly half a poll more, every other bracket errs alike.
     """
     if float(np.std(residual)) < 0.6 * poll / np.sqrt(12):
         return 1.0
     centred = residual - residual.mean()
-    for q in range(1, 5):
+    for q in range(1, 3):
         if (centred[q:] * centred[:-q]).sum() > 0.4 * (centred**2).sum():
-            return 1.0 / q
+            return 1.0
     return 0.0
 
 

@@ -256,4 +256,11 @@ def test_an_unlabelled_load_in_step_with_a_part_time_sensor(
         return []
 
     trace, truth, _ = measured(kind, seed, load)
-    judged(trace, truth, START_NS + 700 * MS, trace.bounds_ns[1] - 700 * MS)
+    low, high = START_NS + 700 * MS, trace.bounds_ns[1] - 700 * MS
+    energy = trace.window(low, high)
+    bounds = energy.interval(0.95)
+    holds = bounds[0] <= float(truth([low], [high])[0]) <= bounds[1]
+    # No interval short of the board's whole range could promise to hold it: it is said instead.
+    assert holds or any(
+        "a load in step with it would not show; label the work" in note for note in energy.notes
+    )
