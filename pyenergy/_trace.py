@@ -45,6 +45,7 @@ class Trace:
         self._computed: dict[str, tuple[Recorded, dict[str, DeviceEnergies]]] = {}
         self._profile: Profile | None = None
         self._unreadable: dict[str, str] = {}
+        self._missing: dict[str, dict[str, str]] = {}  # the same, by method
         self._extra: dict[str, Any] = {}
         self._spans: list[Mark] = []
         if isinstance(source, Recorded):
@@ -92,6 +93,7 @@ class Trace:
         """
         from .recording.readings import recorded_from_readings
 
+        _require_profile(profile)
         trace = cls(recorded_from_readings(readings, spans, bounds_ns=bounds_ns, devices=devices))
         trace._profile = profile
         return trace
@@ -104,6 +106,7 @@ class Trace:
         DeviceError
             When the profile is of a card that is not in this trace.
         """
+        _require_profile(profile)
         recorded = self._recorded()
         uuids = [d.meta.uuid for d in recorded.devices.values()]
         if profile is not None and profile.uuid and any(uuids) and profile.uuid not in uuids:
@@ -412,6 +415,7 @@ class Trace:
         if method not in METHODS:
             raise OptionError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         if method in self._computed:
+            self._unreadable = self._missing.get(method, {})
             return self._computed[method]
         # Asked first: what is read from a trace that closes meanwhile is not its last word.
         is_open = not isinstance(self._source, Recorded) and self._source.is_open
@@ -430,6 +434,7 @@ class Trace:
         self._unreadable = unreadable  # as a whole: another thread may be asking
         if not is_open and wait:
             self._computed[method] = recorded, models
+            self._missing[method] = unreadable
         return recorded, models
 
     def _chosen(
@@ -451,3 +456,12 @@ def _without_profiles(recorded: Recorded) -> Recorded:
 
     provenance = {k: v for k, v in recorded.provenance.items() if k != "profiles"}
     return replace(recorded, provenance=provenance)
+
+
+def _require_profile(profile: object) -> None:
+    from .sensor.profile import Profile
+
+    if profile is not None and not isinstance(profile, Profile):
+        raise OptionError(
+            f"profile must be a pyenergy.sensor.Profile (see Profile.load), got {profile!r}"
+        )

@@ -103,6 +103,9 @@ class ActivityModel:
         self.response = self.fitted.belief.best
         self.period_s = self.fitted.clock.period_s
         self._activity = self.fitted.activity
+        count = np.bincount(spans.classes, minlength=len(spans.names))
+        length = (spans.ends_ns - spans.starts_ns) / NS_PER_S
+        self._call_s = np.bincount(spans.classes, length, len(spans.names)) / count
         self._build_curves(runs)
 
     # Curves that windows are read from -----------------------------------------------------
@@ -172,6 +175,11 @@ class ActivityModel:
             square /= 12
         else:
             square *= np.where(edge, (best.window_s / self.period_s) ** 2, 1.0)
+        if not tiles:
+            # What a part-time sensor saw strange it mostly did not see: it may be anywhere near.
+            coverage = min(1.0, best.window_s / self.period_s)
+            around = np.convolve(np.where(edge, 0.0, square), np.ones(21) / 21, "same")
+            square = np.maximum(square, around / coverage)
         self._strange_curve = _core.EnergyCurve(*_steps(start, square, *_wide(bounds, start)))
 
     def _build_power_curve(self) -> None:
@@ -194,6 +202,7 @@ class ActivityModel:
     def notes(self) -> list[str]:
         """What a reader of any window must know."""
         found = []
+        ceiling = 1.1 * self.fitted.high_w - float(np.median(self.fitted.level))
         if self.fitted.misfit_ratio > _MISFIT:
             where = (
                 f"in {self.fitted.misfit_class!r}"
@@ -209,6 +218,12 @@ class ActivityModel:
             found.append(
                 f"{strange} of {len(self.fitted.updates)} readings fit no class: unlabelled "
                 "work, or a clock that changed"
+            )
+        beyond = [n for n, b in zip(self.spans.names, self.fitted.beta, strict=True) if b > ceiling]
+        if beyond:
+            found.append(
+                f"{beyond[0]!r} would draw more than the device can: the work goes on after its "
+                "label ends (synchronise inside the mark), or more runs than is labelled"
             )
         window_s = self.response.window_s
         if window_s > 2 * self.period_s:
@@ -288,10 +303,13 @@ class ActivityModel:
     ) -> NDArray[np.float64]:
         window_s = self.response.window_s * (2 if self.response.family == "rc" else 1)
         unseen_s = (1 - min(1.0, window_s / self.period_s)) ** 2 * self.period_s
-        busy = np.asarray(seconds @ self.fitted.excess)
+        # A call that draws more than its class does so from end to end.
+        together_s = np.maximum(self._call_s, unseen_s)
+        busy = np.asarray(seconds @ self.fitted.excess) * duration_s
+        calls = np.asarray(seconds @ (self.fitted.excess * together_s))
         idle_s = np.maximum(duration_s - np.asarray(seconds.sum(axis=1)).ravel(), 0.0)
-        both = busy + idle_s * self.fitted.excess_idle
-        return np.asarray(both * np.minimum(duration_s, unseen_s))
+        idle = idle_s * self.fitted.excess_idle * np.minimum(duration_s, unseen_s)
+        return np.asarray(np.minimum(busy, calls) + idle)
 
     def _edge_variance(
         self, starts: NDArray[np.int64], ends: NDArray[np.int64]

@@ -28,8 +28,11 @@ __all__ = ["Belief", "Weighted", "held_out", "identify"]
 
 _COARSE_DRIFTS = (1e-5, 1e-3, 0.1, 10.0)
 _MODES = 3  # local optima of the coarse search that are followed up
-_WORSE = 18.0  # a mode whose log-likelihood is lower by this has no weight
+_MANY_MODES = 8  # the same where few readings hold an edge
 _MOST_READINGS = 1500  # that identify; more only take longer
+# Fewer readings that hold an edge cannot tell power, window and delay apart: the posterior is a
+# curve, and is laid out over the windows that the prior allows.
+_FEW_EDGES = 8
 _SIDES = (-1.9, -0.95, 0.0, 0.95, 1.9)  # of each parameter, in standard deviations
 
 
@@ -128,13 +131,16 @@ def identify(
     candidates.sort(key=lambda c: -c[0])
     spread: list[tuple[float, Response]] = []
     best: tuple[float, Response, float] | None = None
-    for log, response, drift, prior in _distinct(candidates):
+    few_edges = _edge_readings(problem, candidates[0][1]) < _FEW_EDGES
+    starts = _distinct(candidates)
+    if few_edges:
+        starts = _along_windows(problem, candidates, spread)[:_MANY_MODES]
+    for _, response, drift, prior in starts:
         points, drift = _refine(problem, prior, response, drift)
         spread += points
         top = max(points, key=lambda p: p[0])
         if best is None or top[0] > best[0]:
             best = (top[0], top[1], drift)
-        del log
     assert best is not None
     return _belief(problem, priors, spread, best)
 
@@ -218,6 +224,43 @@ def _coarse(
     return found
 
 
+def _edge_readings(problem: _Problem, response: Response) -> int:
+    """Readings that saw some of the work, but not all the time."""
+    total = np.asarray(filtered(problem.activity, problem.updates.t_ns, response).sum(axis=1))
+    return int(((total > 0.02) & (np.abs(total - np.round(total)) > 0.02)).sum())
+
+
+def _each_window(
+    candidates: list[tuple[float, Response, float, ResponsePrior]],
+) -> list[tuple[float, Response, float, ResponsePrior]]:
+    """The best two delays of every family and window."""
+    found: dict[tuple[str, float], list[tuple[float, Response, float, ResponsePrior]]] = {}
+    for candidate in candidates:  # best first
+        response = candidate[1]
+        same = found.setdefault((response.family, response.window_s), [])
+        apart = [abs(c[1].delay_s - response.delay_s) > 0.4 * response.window_s for c in same]
+        if len(same) < 2 and all(apart):
+            same.append(candidate)
+    return [c for same in found.values() for c in same]
+
+
+def _along_windows(
+    problem: _Problem,
+    candidates: list[tuple[float, Response, float, ResponsePrior]],
+    spread: list[tuple[float, Response]],
+) -> list[tuple[float, Response, float, ResponsePrior]]:
+    """Optimal delays of every window, best first; their posterior is added to ``spread``."""
+    better = []
+    for _, response, drift, prior in _each_window(candidates):
+        points, drift = _refine(problem, prior, response, drift, fixed_window=True)
+        # Each stands for the windows up to half way to its neighbours.
+        room = float(np.log(max(4 * prior.window_spread / 6, 1e-3)))
+        spread += [(log + room, r) for log, r in points]
+        log, response = max(points, key=lambda p: p[0])
+        better.append((log, response, drift, prior))
+    return sorted(better, key=lambda c: -c[0])
+
+
 def _distinct(
     candidates: list[tuple[float, Response, float, ResponsePrior]],
 ) -> list[tuple[float, Response, float, ResponsePrior]]:
@@ -240,12 +283,16 @@ def _distinct(
 
 
 def _refine(
-    problem: _Problem, prior: ResponsePrior, response: Response, drift: float
+    problem: _Problem,
+    prior: ResponsePrior,
+    response: Response,
+    drift: float,
+    fixed_window: bool = False,
 ) -> tuple[list[tuple[float, Response]], float]:
     """The optimum near ``response`` and the posterior around it, on a grid."""
     from scipy.optimize import minimize
 
-    fixed = prior.family == "continuous" or prior.window_spread == 0
+    fixed = fixed_window or prior.family == "continuous" or prior.window_spread == 0
 
     def at(v: NDArray[np.float64]) -> Response | None:
         window = response.window_s if fixed else prior.window_s * float(np.exp(v[1]))
