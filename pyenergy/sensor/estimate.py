@@ -178,7 +178,8 @@ class ActivityModel:
         if not tiles:
             # What a part-time sensor saw strange it mostly did not see: it may be anywhere near.
             coverage = min(1.0, best.window_s / self.period_s)
-            around = np.convolve(np.where(edge, 0.0, square), np.ones(21) / 21, "same")
+            width = min(21, len(square))
+            around = np.convolve(np.where(edge, 0.0, square), np.ones(width) / width, "same")
             square = np.maximum(square, around / coverage)
         self._strange_curve = _core.EnergyCurve(*_steps(start, square, *_wide(bounds, start)))
 
