@@ -8,54 +8,144 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _core
-from .sensor.catalog import POWER_CHANNELS
-from .units import engineering
+from .sensor.catalog import POWER_CHANNELS, UNKNOWN, prior_for
+from .units import NS_PER_S, engineering
 
 if TYPE_CHECKING:
-    from .recording.series import DeviceData
+    from numpy.typing import NDArray
+
+    from .recording.series import DeviceData, Runs
 
 __all__ = ["standing_notes", "why_nothing"]
 
+_STILL_NS = 2 * NS_PER_S  # a counter updates some ten times a second: after this it stands still
+
 
 def why_nothing(device: DeviceData) -> str:
-    """Why a device has no energy."""
-    runs = device.runs.get("power")
-    if runs is None:
-        return "it has no power sensor that can be read"
-    if len(runs) == 0:
-        return "no power reading arrived"
-    if bool(((runs.flags & _core.FLAG_INVALID) != 0).all()):
-        return "every power reading was impossible"
-    status = sorted({int(flag) >> 16 for flag in runs.flags})
-    return f"every power reading failed (status {', '.join(map(str, status))})"
+    """Why a device has no energy, or none by the method that was asked for: what is wrong with its
+    power readings and its energy counter."""
+    reasons = [why for why in (_why_no_power(device), _why_no_counter(device)) if why]
+    return "; ".join(reasons) or "no method can use its readings"
 
 
 def standing_notes(device: DeviceData, channel: str, bounds_ns: tuple[int, int]) -> list[str]:
-    """What holds for every window of this device."""
+    """What holds for every window of this device, whose energy comes from ``channel``."""
     runs = device.runs[channel]
     inside = (runs.read_last_ns >= bounds_ns[0]) & (runs.t_first_ns <= bounds_ns[1])
-    device_id = device.meta.id
-    notes = [f"{device_id}: {note}" for note in device.meta.notes]
+    notes = list(device.meta.notes)
     if device.channels[channel].note:
-        notes.append(f"{device_id}: {device.channels[channel].note}")
-    if channel != "power" and "power" in device.channels:
-        notes.append(f"{device_id}: {why_nothing(device)}; '{channel}' serves instead")
-    dropped = device.stats.get("dropped_in_trace", 0)
-    if dropped:
-        notes.append(f"{device_id}: {dropped} samples were dropped; their gaps are accounted for")
-    missing = int(runs.count[inside & ((runs.flags & _core.FLAG_MISSING) != 0)].sum())
-    if missing:
-        notes.append(f"{device_id}: {missing} reads failed")
-    invalid = int(runs.count[inside & ((runs.flags & _core.FLAG_INVALID) != 0)].sum())
-    if invalid:
-        notes.append(f"{device_id}: {invalid} readings were impossible and not used")
+        notes.append(device.channels[channel].note)
+    if channel != "power" and "power" in device.channels and not _has_value(device, "power"):
+        why = _unusable(device.runs["power"], "power reading")
+        notes.append(f"{why}; '{channel}' serves instead")
+    if dropped := device.stats.get("dropped_in_trace", 0):
+        notes.append(f"{dropped} samples were dropped; their gaps are accounted for")
+    if missing := _count(runs, _core.FLAG_MISSING, inside):
+        notes.append(f"{missing} reads failed")
+    if invalid := _count(runs, _core.FLAG_INVALID, inside):
+        notes.append(f"{invalid} readings were impossible and not used")
     highest = float(np.max(runs.value[inside & runs.usable], initial=0.0))
     if channel in POWER_CHANNELS and highest > 1.1 * device.meta.power_max_w:
         notes.append(
-            f"{device_id}: readings reach {engineering(highest, 'W')}, the device's limit is "
+            f"readings reach {engineering(highest, 'W')}, the device's limit is "
             f"{engineering(device.meta.power_max_w, 'W')}"
         )
+    notes += _counter_notes(device, channel)
+    notes += _architecture_notes(device, channel)
+    return [f"{device.meta.id}: {note}" for note in notes]
+
+
+def _counter_notes(device: DeviceData, channel: str) -> list[str]:
+    """Of a counter that is there: also what is not used must be said to be missing."""
     counter = device.runs.get("energy")
-    if counter is not None and bool(((counter.flags & _core.FLAG_RESET) != 0).any()):
-        notes.append(f"{device_id}: the energy counter was reset or ran backwards")
+    if counter is None:
+        return []
+    notes = []
+    if bool(((counter.flags & _core.FLAG_RESET) != 0).any()):
+        notes.append("the energy counter was reset or ran backwards")
+    why = _why_no_counter(device)
+    # In a short trace it may stand still because its update is yet to come.
+    short = bool(counter.usable.any()) and _seen_ns(counter) < _STILL_NS
+    if why and channel != "energy" and not short:
+        notes.append(f"{why}: it is not used, and nothing checks the power readings")
     return notes
+
+
+def _architecture_notes(device: DeviceData, channel: str) -> list[str]:
+    """Of readings taken elsewhere: what was said of the card, and does not help."""
+    given, source = device.meta.architecture, device.channels[channel].source
+    if device.meta.source != "readings" or channel not in POWER_CHANNELS or not given:
+        return []
+    if source == "readings":
+        return [
+            f"the architecture ({given!r}) is not used: which sensor was read is not known "
+            "without 'field' (instant, average or default)"
+        ]
+    if prior_for(given, source) is not UNKNOWN:
+        return []
+    known = prior_for(given.lower(), source) is not UNKNOWN
+    hint = f"it is written {given.lower()!r}" if known else "as 'ampere', 'ga100' or 'hopper' is"
+    return [f"no sensor is known of the architecture {given!r} ({hint}): taken as any"]
+
+
+# Inside -------------------------------------------------------------------------------------
+
+
+def _count(runs: Runs, flag: int, among: NDArray[np.bool_]) -> int:
+    return int(runs.count[among & ((runs.flags & np.uint32(flag)) != 0)].sum())
+
+
+def _has_value(device: DeviceData, channel: str) -> bool:
+    return channel in device.runs and bool(device.runs[channel].usable.any())
+
+
+def _why_no_power(device: DeviceData) -> str:
+    """Empty where there is power to integrate."""
+    if any(_has_value(device, channel) for channel in POWER_CHANNELS):
+        return ""
+    for channel in POWER_CHANNELS:
+        if channel in device.runs:
+            return _unusable(device.runs[channel], "power reading")
+    if device.meta.source == "readings" and _has_value(device, "power_average"):
+        return (
+            "it has no power sensor that can be read ('power_average' alone is not integrated: "
+            "give it as 'power', with the device's field 'average')"
+        )
+    return "it has no power sensor that can be read"
+
+
+def _why_no_counter(device: DeviceData) -> str:
+    """Empty where there is a counter with a difference to take."""
+    runs = device.runs.get("energy")
+    if runs is None:
+        return "it has no energy counter"
+    usable = runs.usable
+    if not bool(usable.any()):
+        return _unusable(runs, "reading of the energy counter")
+    total = runs.value[usable]  # never falls: a reset is a flag, and the total stands
+    if total[-1] > total[0]:
+        return ""
+    if falls := int(((runs.flags & _core.FLAG_RESET) != 0).sum()):
+        return f"the energy counter never rose, and fell {falls} times"
+    read = f"{int(runs.count[usable].sum())} of {int(runs.count.sum())} readings"
+    still = engineering(_seen_ns(runs) / NS_PER_S, "s")
+    return f"the energy counter stood still for {still} ({read})"
+
+
+def _seen_ns(runs: Runs) -> int:
+    usable = runs.usable
+    return int(runs.t_last_ns[usable][-1] - runs.t_first_ns[usable][0])
+
+
+def _unusable(runs: Runs, what: str) -> str:
+    """Why no reading of a channel can be used."""
+    if len(runs) == 0:
+        return f"no {what} arrived"
+    invalid = (runs.flags & np.uint32(_core.FLAG_INVALID)) != 0
+    if bool(invalid.all()):
+        return f"every {what} was impossible"
+    # Status 0 is a read that succeeded and gave no number.
+    status = sorted({int(flag) >> 16 for flag in runs.flags[~invalid]})
+    codes = ", ".join(map(str, status))
+    how = f"failed (status {codes})" if status != [0] else "failed (no number came)"
+    return f"every {what} {how}" + (" or was impossible" if bool(invalid.any()) else "")

@@ -8,7 +8,6 @@ what is missing, impossible or silent is flagged, counted in a note, and widens 
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +16,26 @@ import numpy as np
 from .. import _core
 from ..errors import OptionError
 from ..units import NS_PER_S, engineering
-from .marks import Mark
+from .given import CHANNELS, Facts, bounds_of, columns_of, facts_of, marks_of
+from .power_units import check_both, check_counter, check_limit, check_power
 from .recorded import Recorded
 from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
+from .time_units import check_extents, check_spans, check_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
+    from .marks import Mark
+
+    Column = tuple[NDArray[np.int64], NDArray[np.float64]]
+
 __all__ = ["CHANNELS", "SOURCE", "recorded_from_readings"]
 
 SOURCE = "readings"
-CHANNELS = {"power": "W", "power_average": "W", "energy": "J"}
 
 _LARGEST = {"W": 1e6, "J": 1e15}  # a reading beyond it is no device's (see recording/check.py)
-_NAME = re.compile(r"((?P<kind>[a-z][a-z0-9_-]*):(0|[1-9][0-9]*))/(?P<channel>.+)")
-_FACTS = ("name", "uuid", "architecture", "field", "power_min_w", "power_max_w")
 # What the driver was asked for: decides which of the catalogue's sensors it was.
 _FIELDS = {
     "instant": "nvml.field.186",
@@ -42,6 +44,7 @@ _FIELDS = {
     "": SOURCE,
 }
 _INT64 = np.iinfo(np.int64)
+_UNKNOWN = Facts()
 # Of the sensors known (sensor/catalog.py): the longest update period, what the most part-time one
 # averages, and how late a reading can be.
 _RAREST_UPDATE_NS, _SHORTEST_WINDOW_NS, _LONGEST_LAG_NS = 100_000_000, 25_000_000, 1_300_000_000
@@ -77,7 +80,7 @@ def recorded_from_readings(
     devices : mapping, optional
         By device id: ``name``, ``uuid``, ``architecture``, ``field`` ("instant", "average" or
         "default": which reading the driver was asked for), ``power_min_w``, ``power_max_w``
-        (float, W), whichever are known.
+        (float, W), whichever are known; None is not known.
     notes : iterable of str, optional
         What a reader must know about these readings.
 
@@ -86,120 +89,69 @@ def recorded_from_readings(
     Recorded
         For `pyenergy._trace.Trace` or `recording.store.save`. Missing and impossible readings,
         resets and silences (longer than 3 times the 90 % quantile of the channel's own intervals)
-        are flagged and counted in its notes.
+        are flagged and counted in its notes; so is what seems to be in another unit, which the
+        devices' notes repeat with every energy. Nothing is converted.
 
     Raises
     ------
     TypeError
         When times are not integers or values no numbers.
     OptionError
-        When lengths differ, times decrease or do not fit int64, arrays are empty or not
-        one-dimensional, a value is infinite, a name is unknown, a span is reversed, outside the
-        bounds or has no printable name, or all is at one moment.
+        When something is not of the form above, lengths differ, times decrease or do not fit int64,
+        arrays are empty or not one-dimensional, a value is infinite, a name is unknown, a span is
+        reversed, outside the bounds or has no printable name, or all is at one moment. When times
+        cannot be nanoseconds of one clock (`time_units`), or values watts and joules
+        (`power_units`).
     """
-    if not readings:
-        raise OptionError("no readings")
-    columns = {name: _column(name, *_pair(name, pair)) for name, pair in readings.items()}
-    marks = tuple(sorted(map(_mark, spans), key=lambda m: (m.start_ns, -m.end_ns)))
-    times = [(int(t[0]), int(t[-1])) for t, _ in columns.values()]
-    if bounds_ns is None:
-        edges = times + [(m.start_ns, m.end_ns) for m in marks]
-        bounds = min(first for first, _ in edges), max(last for _, last in edges)
-    else:
-        bounds = _integer("bounds_ns", bounds_ns[0]), _integer("bounds_ns", bounds_ns[1])
+    columns = columns_of(readings)
+    marks, asked, facts = marks_of(spans), bounds_of(bounds_ns), facts_of(devices)
+    ids = list(dict.fromkeys(name.partition("/")[0] for name in columns))
+    if unknown := [device_id for device_id in facts if device_id not in ids]:
+        raise OptionError(f"no readings of device {unknown[0]!r}; there are {', '.join(ids)}")
+    strange = {i: _units(i, _of(i, columns), facts.get(i, _UNKNOWN)) for i in ids}
+    times = {name: (int(t[0]), int(t[-1])) for name, (t, _) in columns.items()}
+    check_extents(times)
+    extent = min(first for first, _ in times.values()), max(last for _, last in times.values())
+    strays = check_spans(marks, asked, extent)
+    edges = [extent, *((m.start_ns, m.end_ns) for m in marks)]
+    bounds = asked or (min(first for first, _ in edges), max(last for _, last in edges))
     _check_bounds(bounds, marks)
-    said = [*notes, *_strays(marks, times)]
-    data = _devices(columns, dict(devices or {}), said)
+    said = [*notes, *strays, *_namesakes(facts)]
+    data = {i: _device(i, _of(i, columns), facts.get(i, _UNKNOWN), strange[i], said) for i in ids}
     return Recorded(bounds_ns=bounds, devices=data, marks=marks, notes=tuple(said))
 
 
-# What is given ------------------------------------------------------------------------------
+def _of(device_id: str, columns: dict[str, Column]) -> dict[str, Column]:
+    """A device's columns, by channel."""
+    parts = ((name.partition("/"), column) for name, column in columns.items())
+    return {channel: column for (owner, _, channel), column in parts if owner == device_id}
 
 
-def _pair(name: str, pair: Any) -> tuple[Any, Any]:
-    if not isinstance(name, str) or not (match := _NAME.fullmatch(name)):
-        raise OptionError(f"readings are named as 'gpu:0/power', got {name!r}")
-    if match["channel"] not in CHANNELS:
-        known = ", ".join(f"{channel} ({unit})" for channel, unit in CHANNELS.items())
-        raise OptionError(f"{name}: no channel {match['channel']!r}; there are {known}")
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise OptionError(f"{name} must be a pair (t_ns, values)")
-    return pair[0], pair[1]
+# Whether it can be ---------------------------------------------------------------------------
 
 
-def _column(name: str, t_ns: Any, values: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    t, v = _times(name, t_ns), _values(name, values)
-    if len(t) != len(v):
-        raise OptionError(f"{name}: {len(t)} times but {len(v)} values")
-    if len(t) == 0:
-        raise OptionError(f"{name}: no readings")
-    if bool((back := t[1:] < t[:-1]).any()):
-        index = int(np.flatnonzero(back)[0]) + 1
-        raise OptionError(f"{name}: times decrease at reading {index} ({t[index - 1]}, {t[index]})")
-    if int(t[-1]) - int(t[0]) > _INT64.max:
-        raise OptionError(f"{name}: times too far apart for int64")
-    if bool((infinite := np.isinf(v)).any()):
-        raise OptionError(f"{name}: reading {int(np.flatnonzero(infinite)[0])} is infinite")
-    return t, v
-
-
-def _times(name: str, times: Any) -> NDArray[np.int64]:
-    array = _array(name, times)
-    if array.size == 0:
-        array = array.astype(np.int64)  # an empty list has no dtype of its own
-    if array.ndim != 1:
-        raise OptionError(f"{name}: times must be one-dimensional, got shape {array.shape}")
-    # NumPy makes floats or objects of a list with integers that no dtype of its holds.
-    if array.dtype.kind in "fO" and all(type(time) is int for time in times):
-        raise OptionError(f"{name}: times beyond int64")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: times must be integer nanoseconds, got dtype {array.dtype}")
-    if array.dtype == np.uint64 and array.size and int(array.max()) > _INT64.max:
-        raise OptionError(f"{name}: times beyond int64")
-    return np.ascontiguousarray(array, dtype=np.int64)
-
-
-def _values(name: str, values: Any) -> NDArray[np.float64]:
-    if isinstance(values, np.ma.MaskedArray):  # what is masked is missing, not what lies below
-        values = np.where(np.ma.getmaskarray(values), np.nan, np.ma.getdata(values))
-    array = _array(name, values)
-    if array.ndim != 1:
-        raise OptionError(f"{name}: values must be one-dimensional, got shape {array.shape}")
-    if array.size and array.dtype.kind not in "iufO":
-        raise TypeError(f"{name}: values must be numbers, got dtype {array.dtype}")
+def _units(device_id: str, columns: dict[str, Column], facts: Facts) -> list[str]:
+    """Notes on what is not in the unit that it is said to be in, or seems not to be."""
+    kind, limit = device_id.partition(":")[0], facts.power_max_w
+    notes = []
+    name = device_id
     try:
-        return np.ascontiguousarray(array, dtype=np.float64)  # None becomes NaN
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: values must be numbers: {error}") from None
-
-
-def _array(name: str, given: Any) -> NDArray[Any]:
-    try:
-        return np.asarray(given)
-    except ValueError:  # lists of different lengths in a list
-        raise OptionError(f"{name}: times and values must be one-dimensional") from None
-
-
-def _integer(what: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{what}: times must be integer nanoseconds, got {value!r}")
-    if not _INT64.min <= value <= _INT64.max:
-        raise OptionError(f"{what}: times beyond int64")
-    return int(value)
-
-
-def _mark(span: Any) -> Mark:
-    if not isinstance(span, Mark):
-        if not isinstance(span, (tuple, list)) or len(span) != 3:
-            raise OptionError(f"a span is (name, start_ns, end_ns), got {span!r}")
-        span = Mark(*span)
-    if not isinstance(span.name, str) or not span.name or not span.name.isprintable():
-        raise OptionError(f"a span needs a name of printable characters, got {span.name!r}")
-    what = f"span {span.name!r}"
-    start, end = _integer(what, span.start_ns), _integer(what, span.end_ns)
-    if end < start:
-        raise OptionError(f"{what} ends before it starts: {start}, {end}")
-    return Mark(span.name, start, end, span.depth, span.thread)
+        notes += check_limit(kind, limit)
+        for channel, (t, values) in columns.items():
+            name = f"{device_id}/{channel}"
+            by_driver = channel == "power" and facts.field != ""
+            said = check_times(t, values, by_driver)
+            if CHANNELS[channel] == "J":
+                said += check_counter(kind, t, values, limit)
+            else:
+                said += check_power(kind, values, limit)
+            notes += [f"{channel}: {text}" for text in said]
+        name = device_id
+        if "power" in columns and "energy" in columns:
+            notes += check_both(columns["power"], columns["energy"])
+    except OptionError as error:
+        raise OptionError(f"{name}: {error}") from None
+    return notes
 
 
 def _check_bounds(bounds: tuple[int, int], marks: tuple[Mark, ...]) -> None:
@@ -213,57 +165,59 @@ def _check_bounds(bounds: tuple[int, int], marks: tuple[Mark, ...]) -> None:
             raise OptionError(f"span {mark.name!r} reaches outside the bounds {bounds}")
 
 
-def _strays(marks: tuple[Mark, ...], times: list[tuple[int, int]]) -> list[str]:
-    first, last = min(t for t, _ in times), max(t for _, t in times)
+def _namesakes(facts: dict[str, Facts]) -> list[str]:
+    """Devices that are said to be one card."""
+    uuids: dict[str, list[str]] = {}
+    for device_id, known in facts.items():
+        if known.uuid:
+            uuids.setdefault(known.uuid, []).append(device_id)
     return [
-        f"span {mark.name!r} lies wholly outside the readings, "
-        f"{engineering(max(first - mark.end_ns, mark.start_ns - last) / NS_PER_S, 's')} away: "
-        "is it on the same clock?"
-        for mark in marks
-        if mark.end_ns < first or mark.start_ns > last
+        f"{' and '.join(ids)} have one UUID, {uuid}: is the same card counted {len(ids)} times?"
+        for uuid, ids in uuids.items()
+        if len(ids) > 1
     ]
 
 
 # What is made of it -------------------------------------------------------------------------
 
 
-def _devices(
-    columns: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
-    facts: dict[str, Any],
+def _device(
+    device_id: str,
+    columns: dict[str, Column],
+    facts: Facts,
+    strange: list[str],
     said: list[str],
-) -> dict[str, DeviceData]:
-    """Devices in the order of their first reading's name; appends to the notes ``said``."""
-    channels: dict[str, dict[str, ChannelMeta]] = {}
-    runs: dict[str, dict[str, Runs]] = {}
-    gap_ns: dict[str, int] = {}
-    for full_name, (t, v) in columns.items():
-        device_id, _, name = full_name.partition("/")
+) -> DeviceData:
+    """One device's data; appends to the notes ``said``."""
+    said.extend(f"{device_id}: {text}" for text in strange)
+    channels: dict[str, ChannelMeta] = {}
+    runs: dict[str, Runs] = {}
+    for name, (t, v) in columns.items():
         silence_ns = _silence_ns(t)
-        encoded = _runs(t, v, CHANNELS[name], silence_ns)
-        said.extend(f"{full_name}: {text}" for text in _account(encoded, silence_ns))
-        field = str(facts.get(device_id, {}).get("field", ""))
-        if field not in _FIELDS:
-            known = ", ".join(f for f in _FIELDS if f)
-            raise OptionError(f"{device_id}: no field {field!r}; known are {known}")
+        runs[name] = _runs(t, v, CHANNELS[name], silence_ns)
+        said.extend(f"{device_id}/{name}: {text}" for text in _account(runs[name], silence_ns))
         channel = _channel(device_id, name, _interval_ns(t))
         if name == "power" and channel.update_ns < 0:
-            channel = replace(channel, source=_FIELDS[field])
-        channels.setdefault(device_id, {})[name] = channel
-        runs.setdefault(device_id, {})[name] = encoded
-        if name == "power" or device_id not in gap_ns:
-            gap_ns[device_id] = silence_ns
-    if unknown := sorted(set(facts) - set(channels)):
-        raise OptionError(f"no readings of device {unknown[0]!r}; there are {', '.join(channels)}")
-    return {
-        device_id: DeviceData(
-            meta=_meta(device_id, facts.get(device_id, {})),
-            channels=channels[device_id],
-            runs=runs[device_id],
-            stats={},
-            gap_ns=gap_ns[device_id],
-        )
-        for device_id in channels
-    }
+            channel = replace(channel, source=_FIELDS[facts.field])
+        channels[name] = channel
+    first = "power" if "power" in columns else next(iter(columns))
+    return DeviceData(
+        meta=DeviceMeta(
+            id=device_id,
+            source=SOURCE,
+            kind=device_id.partition(":")[0],
+            name=facts.name,
+            uuid=facts.uuid,
+            architecture=facts.architecture,
+            power_min_w=facts.power_min_w,
+            power_max_w=facts.power_max_w,
+            notes=tuple(strange),
+        ),
+        channels=channels,
+        runs=runs,
+        stats={},
+        gap_ns=_silence_ns(columns[first][0]),
+    )
 
 
 def _channel(device_id: str, name: str, interval_ns: int) -> ChannelMeta:
@@ -281,24 +235,6 @@ def _channel(device_id: str, name: str, interval_ns: int) -> ChannelMeta:
         update_ns=interval_ns if rare else -1,
         window_ns=_SHORTEST_WINDOW_NS if rare else -1,
         delay_ns=_LONGEST_LAG_NS if rare else -1,
-    )
-
-
-def _meta(device_id: str, facts: Any) -> DeviceMeta:
-    if unknown := sorted(set(facts) - set(_FACTS)):
-        raise OptionError(f"{device_id}: no {unknown[0]!r}; known are {', '.join(_FACTS)}")
-    low, high = (float(facts.get(key, "nan")) for key in ("power_min_w", "power_max_w"))
-    if np.isinf(low) or np.isinf(high) or low < 0 or high <= 0 or low > high:
-        raise OptionError(f"{device_id}: impossible power bounds {low} W, {high} W")
-    return DeviceMeta(
-        id=device_id,
-        source=SOURCE,
-        kind=device_id.partition(":")[0],
-        name=str(facts.get("name", "unnamed")),
-        uuid=str(facts.get("uuid", "")),
-        architecture=str(facts.get("architecture", "")),
-        power_min_w=low,
-        power_max_w=high,
     )
 
 

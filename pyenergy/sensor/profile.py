@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .._real import real
 from ..errors import OptionError, RecordingError
 from ..units import NS_PER_S
 from .catalog import GAIN_U, OFFSET_U_W, SensorPrior
@@ -21,20 +21,26 @@ __all__ = ["Profile", "find_profile", "folder", "profile_path"]
 FORMAT = "pyenergy-profile"
 VERSION = 1
 
+_LARGEST_OFFSET_W = 1000.0  # 200 times the spread of cards: beyond it a unit is wrong
+_LATEST_UNIX_S = 1e11  # the year 5138: Unix times beyond it are in ms, us or ns
+_AHEAD_S = 0.05  # a reading may be stamped late by a poll, and a fit end a little below zero
+
 
 @dataclass(frozen=True)
 class Profile:
     """What is known of one card's power sensor.
 
-    A reading is ``gain * power + offset_w`` behind ``response``.
+    A reading is ``gain * power + offset_w`` behind ``response``. Any real number will do, NumPy's
+    included; it is kept as a float.
 
     Parameters
     ----------
     gain, gain_u : float
-        Gain and its standard uncertainty. Without a meter: 1 +- 3.5 % (the spread of 21 cards
-        against a meter, arXiv 2312.02741).
+        Gain, from 0.2 to 5, and its standard uncertainty. Without a meter: 1 +- 3.5 % (the spread
+        of 21 cards against a meter, arXiv 2312.02741).
     offset_w, offset_u_w : float
-        Offset and its standard uncertainty, W. Without a meter: 0 +- 5 W (same source).
+        Offset and its standard uncertainty, W, up to 1000. Without a meter: 0 +- 5 W (same
+        source).
     response : Response, optional
         What a reading averages; None: identified from each recording, or the catalogue's.
     update_s : float, optional
@@ -42,14 +48,14 @@ class Profile:
     uuid, name, channel : str
         The card, and the reading that this speaks of (``Channel.source``).
     calibrated_unix_s : float
-        When; 0: not by `pyenergy calibrate`.
+        When, seconds since 1970; 0: not by `pyenergy calibrate`.
     details : dict
         How it was found: JSON values.
 
     Raises
     ------
     OptionError
-        For values that cannot be.
+        For values that cannot be: no finite numbers, beyond these limits, no text, no JSON.
     """
 
     gain: float = 1.0
@@ -65,24 +71,29 @@ class Profile:
     details: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("gain", "gain_u", "offset_w", "offset_u_w"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise OptionError(f"{name} must be a number, got {value!r}")
-            if not math.isfinite(value):
-                raise OptionError(f"{name} must be finite, got {value!r}")
+        for name in ("gain", "gain_u", "offset_w", "offset_u_w", "update_s", "calibrated_unix_s"):
+            if name != "update_s" or self.update_s is not None:
+                object.__setattr__(self, name, real(name, getattr(self, name)))
         if not 0.2 <= self.gain <= 5.0:
             raise OptionError(f"gain must lie from 0.2 to 5, got {self.gain!r}")
-        if not 0 <= self.gain_u <= 1 or not 0 <= self.offset_u_w <= 1000:
-            raise OptionError("gain_u must lie from 0 to 1, offset_u_w from 0 to 1000 W")
-        if self.response is not None and not isinstance(self.response, Response):
-            raise OptionError(f"response must be a Response or None, got {self.response!r}")
-        if not math.isfinite(self.calibrated_unix_s) or not isinstance(self.details, dict):
-            raise OptionError("calibrated_unix_s must be a number, details a dict")
-        if not all(isinstance(text, str) for text in (self.uuid, self.name, self.channel)):
-            raise OptionError("uuid, name and channel must be text")
+        if not 0 <= self.gain_u <= 1 or not 0 <= self.offset_u_w <= _LARGEST_OFFSET_W:
+            raise OptionError(
+                "gain_u must lie from 0 to 1, offset_u_w from 0 to 1000 W, got "
+                f"{self.gain_u!r} and {self.offset_u_w!r}"
+            )
+        if abs(self.offset_w) > _LARGEST_OFFSET_W:
+            raise OptionError(f"offset_w must lie from -1000 to 1000 W, got {self.offset_w!r}")
         if self.update_s is not None and not 1e-6 <= self.update_s <= 100:
             raise OptionError(f"update_s must lie from 1e-6 to 100 s, got {self.update_s!r}")
+        if not 0 <= self.calibrated_unix_s <= _LATEST_UNIX_S:
+            raise OptionError(
+                "calibrated_unix_s must be seconds since 1970 (time.time()), got "
+                f"{self.calibrated_unix_s!r}"
+            )
+        if not all(isinstance(text, str) for text in (self.uuid, self.name, self.channel)):
+            raise OptionError("uuid, name and channel must be text")
+        _check_response(self.response)
+        _check_details(self.details)
 
     @property
     def by_meter(self) -> bool:
@@ -148,6 +159,37 @@ class Profile:
             return replace(profile, response=Response(**response) if response else None)
         except (TypeError, OptionError) as error:
             raise RecordingError(f"{str(path)!r} is damaged: {error}") from error
+
+
+def _check_response(response: object) -> None:
+    if response is None:
+        return
+    if not isinstance(response, Response):
+        raise OptionError(f"response must be a Response or None, got {response!r}")
+    if response.delay_s < -_AHEAD_S:
+        raise OptionError(
+            f"the response's delay_s must not be negative, got {response.delay_s!r}: a reading "
+            "shows the past"
+        )
+    try:  # the models look up to two uncertainties to either side, at any window
+        Response("continuous", delay_s=response.delay_s - 2 * response.delay_u_s)
+        Response("continuous", delay_s=response.delay_s + 2 * response.delay_u_s)
+        replace(response, window_s=response.window_s + 2 * response.window_u_s)
+    except OptionError:
+        raise OptionError(
+            f"the response's uncertainties are too large to be of use: delay_u_s "
+            f"{response.delay_u_s!r}, window_u_s {response.window_u_s!r}. With response=None it is "
+            "identified from each recording"
+        ) from None
+
+
+def _check_details(details: object) -> None:
+    if not isinstance(details, dict):
+        raise OptionError(f"details must be a dict, got {details!r}")
+    try:
+        json.dumps(details)
+    except (TypeError, ValueError) as error:  # no JSON, or a circle
+        raise OptionError(f"details must be JSON values: {error}") from None
 
 
 def folder() -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .._real import real
 from ..errors import OptionError
 from ..units import NS_PER_S
 
@@ -22,6 +23,10 @@ __all__ = ["FAMILIES", "Family", "Response", "ResponsePrior", "filtered", "overl
 Family = Literal["boxcar", "rc", "continuous"]
 FAMILIES: tuple[Family, ...] = ("boxcar", "rc", "continuous")
 _INSTANT_NS = 1_000  # a continuous reading is a boxcar too short to matter
+_LONGEST_S = 100.0
+# How far ahead of its time stamp a reading may seem to look, beside two windows: fits pass through
+# there on their way, and a log may stamp its lines late. More than that is a sign of a wrong sign.
+_AHEAD_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,16 +39,18 @@ class Response:
         ``boxcar``: the mean over the window before; a one-second average is a boxcar of 1 s.
         ``rc``: a first-order low-pass (a capacitor's). ``continuous``: the power itself.
     window_s : float
-        Length of the boxcar, or time constant of the RC, s; 0 for ``continuous``.
+        Length of the boxcar, or time constant of the RC, s, up to 100; 0 for ``continuous``.
     delay_s : float
-        Age of what is averaged when the reading is published, s.
+        Age of what is averaged when the reading is published, s, up to 100. Positive; a little
+        below zero (down to half a second and two windows) where stamps come late.
     window_u_s, delay_u_s : float
-        Their standard uncertainties, s.
+        Their standard uncertainties, s; any real number, kept as float, as the others are.
 
     Raises
     ------
     OptionError
-        For a family that does not exist, and lengths that cannot be.
+        For a family that does not exist, what is no finite number, lengths that cannot be, a
+        reading that would show the future, and a window of the power itself.
 
     Notes
     -----
@@ -61,13 +68,21 @@ class Response:
         if self.family not in FAMILIES:
             raise OptionError(f"a response is one of {', '.join(FAMILIES)}, not {self.family!r}")
         for name in ("window_s", "delay_s", "window_u_s", "delay_u_s"):
-            value = getattr(self, name)
-            if not np.isfinite(value) or (value < 0 and name != "delay_s") or abs(value) > 100:
+            value = real(name, getattr(self, name))
+            if (value < 0 and name != "delay_s") or abs(value) > _LONGEST_S:
                 raise OptionError(
-                    f"{name} must be a number of seconds from 0 to 100, got {value!r}"
+                    f"{name} must be a number of seconds from 0 to {_LONGEST_S:g}, got {value!r}"
                 )
+            object.__setattr__(self, name, value)
         if self.family != "continuous" and self.window_s <= 0:
             raise OptionError(f"a {self.family} needs a window_s above 0")
+        if self.family == "continuous" and (self.window_s > 0 or self.window_u_s > 0):
+            raise OptionError("a continuous response has no window_s; of an average: 'boxcar'")
+        if self.delay_s < -(_AHEAD_S + 2 * self.window_s):
+            raise OptionError(
+                f"delay_s must not be negative, got {self.delay_s!r}: a reading shows the past; "
+                "what is averaged is older than the reading by a positive delay"
+            )
 
     @property
     def lag_s(self) -> float:

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Readings, spans and facts as callers give them: checked for what they are, and made plain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._real import real
+from ..errors import OptionError
+from .marks import Mark
+from .time_units import advice
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["CHANNELS", "Facts", "bounds_of", "columns_of", "facts_of", "marks_of"]
+
+CHANNELS = {"power": "W", "power_average": "W", "energy": "J"}
+
+_NAME = re.compile(r"((?P<kind>[a-z][a-z0-9_-]*):(0|[1-9][0-9]*))/(?P<channel>.+)")
+_TEXTS = ("name", "uuid", "architecture", "field")
+_NUMBERS = ("power_min_w", "power_max_w")
+_FIELDS = ("instant", "average", "default")
+_INT64 = np.iinfo(np.int64)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a device; see `recorded_from_readings`."""
+
+    name: str = "unnamed"
+    uuid: str = ""
+    architecture: str = ""
+    field: str = ""
+    power_min_w: float = float("nan")
+    power_max_w: float = float("nan")
+
+
+def columns_of(readings: Any) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Times and values by channel.
+
+    Raises
+    ------
+    TypeError, OptionError
+        As `recorded_from_readings` does.
+    """
+    if not isinstance(readings, Mapping):
+        raise OptionError(
+            'readings are a mapping such as {"gpu:0/power": (t_ns, watts)}, '
+            f"got {type(readings).__name__}"
+        )
+    if not readings:
+        raise OptionError("no readings")
+    return {name: _column(name, *_pair(name, pair)) for name, pair in readings.items()}
+
+
+def marks_of(spans: Any) -> tuple[Mark, ...]:
+    """Spans as marks, by start.
+
+    Raises
+    ------
+    TypeError, OptionError
+        As `recorded_from_readings` does.
+    """
+    if isinstance(spans, (str, bytes, Mapping)) or not isinstance(spans, Iterable):
+        raise OptionError(f"spans are a list of (name, start_ns, end_ns), got {spans!r}")
+    return tuple(sorted(map(_mark, spans), key=lambda m: (m.start_ns, -m.end_ns)))
+
+
+def bounds_of(bounds_ns: Any) -> tuple[int, int] | None:
+    """Start and end that were asked for.
+
+    Raises
+    ------
+    TypeError, OptionError
+        As `recorded_from_readings` does.
+    """
+    if bounds_ns is None:
+        return None
+    pair = tuple(bounds_ns) if isinstance(bounds_ns, (tuple, list, np.ndarray)) else ()
+    if len(pair) != 2:
+        raise OptionError(f"bounds_ns is a pair (start_ns, end_ns), got {bounds_ns!r}")
+    return _integer("bounds_ns", pair[0]), _integer("bounds_ns", pair[1])
+
+
+def facts_of(devices: Any) -> dict[str, Facts]:
+    """What is known of each device.
+
+    Raises
+    ------
+    OptionError
+        As `recorded_from_readings` does.
+    """
+    if devices is None:
+        return {}
+    if not isinstance(devices, Mapping):
+        raise OptionError(f'devices are a mapping such as {{"gpu:0": {{...}}}}, got {devices!r}')
+    return {device_id: _facts(device_id, facts) for device_id, facts in devices.items()}
+
+
+# Readings -----------------------------------------------------------------------------------
+
+
+def _pair(name: Any, pair: Any) -> tuple[Any, Any]:
+    if not isinstance(name, str) or not (match := _NAME.fullmatch(name)):
+        raise OptionError(f"readings are named as 'gpu:0/power', got {name!r}")
+    if match["channel"] not in CHANNELS:
+        known = ", ".join(f"{channel} ({unit})" for channel, unit in CHANNELS.items())
+        raise OptionError(f"{name}: no channel {match['channel']!r}; there are {known}")
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise OptionError(f"{name} must be a pair (t_ns, values)")
+    return pair[0], pair[1]
+
+
+def _column(name: str, t_ns: Any, values: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    t, v = _times(name, t_ns), _values(name, values)
+    if len(t) != len(v):
+        raise OptionError(f"{name}: {len(t)} times but {len(v)} values")
+    if len(t) == 0:
+        raise OptionError(f"{name}: no readings")
+    if bool((back := t[1:] < t[:-1]).any()):
+        index = int(np.flatnonzero(back)[0]) + 1
+        raise OptionError(f"{name}: times decrease at reading {index} ({t[index - 1]}, {t[index]})")
+    if int(t[-1]) - int(t[0]) > _INT64.max:
+        raise OptionError(f"{name}: times too far apart for int64")
+    if bool((infinite := np.isinf(v)).any()):
+        raise OptionError(f"{name}: reading {int(np.flatnonzero(infinite)[0])} is infinite")
+    return t, v
+
+
+def _times(name: str, times: Any) -> NDArray[np.int64]:
+    array = _array(name, times)
+    if array.size == 0:
+        array = array.astype(np.int64)  # an empty list has no dtype of its own
+    if array.ndim != 1:
+        raise OptionError(f"{name}: times must be one-dimensional, got {_shape(times, array)}")
+    # NumPy makes floats or objects of a list with integers that no dtype of its holds.
+    if array.dtype.kind in "fO" and all(type(time) is int for time in times):
+        raise OptionError(f"{name}: times beyond int64")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: times must be integer nanoseconds, got {_cure(array)}")
+    if array.dtype == np.uint64 and array.size and int(array.max()) > _INT64.max:
+        raise OptionError(f"{name}: times beyond int64")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _cure(array: NDArray[Any]) -> str:
+    """What was given in the place of integers, and how it becomes them."""
+    kind, got = array.dtype.kind, f"dtype {array.dtype}"
+    if kind == "f":
+        return f"{got}: {advice(array)}"
+    if kind in "mM":
+        plain = "datetime64[ns]" if kind == "M" else "timedelta64[ns]"
+        return f"{got}: times.astype({plain!r}).astype(np.int64) gives them"
+    if kind == "O":
+        return f"objects ({type(array[0]).__name__}): datetimes are to be made Unix nanoseconds"
+    return got
+
+
+def _values(name: str, values: Any) -> NDArray[np.float64]:
+    if isinstance(values, np.ma.MaskedArray):  # what is masked is missing, not what lies below
+        values = np.where(np.ma.getmaskarray(values), np.nan, np.ma.getdata(values))
+    array = _array(name, values)
+    if array.ndim != 1:
+        raise OptionError(f"{name}: values must be one-dimensional, got {_shape(values, array)}")
+    if array.size and array.dtype.kind not in "iufO":
+        raise TypeError(f"{name}: values must be numbers, got dtype {array.dtype}")
+    if array.dtype.kind == "O":  # NumPy would read "5" as 5 and True as 1
+        strange = next((v for v in array if isinstance(v, (str, bytes, bool, np.bool_))), None)
+        if strange is not None:
+            raise TypeError(f"{name}: values must be numbers, got {strange!r}")
+    try:
+        return np.ascontiguousarray(array, dtype=np.float64)  # None becomes NaN
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name}: values must be numbers: {error}") from None
+
+
+def _array(name: str, given: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except ValueError:  # lists of different lengths in a list
+        raise OptionError(f"{name}: times and values must be one-dimensional") from None
+
+
+def _shape(given: Any, array: NDArray[Any]) -> str:
+    return f"shape {array.shape}" if array.ndim else f"one {type(given).__name__}"
+
+
+# Spans and facts ----------------------------------------------------------------------------
+
+
+def _integer(what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{what}: times must be integer nanoseconds, got {value!r}")
+    if not _INT64.min <= value <= _INT64.max:
+        raise OptionError(f"{what}: times beyond int64")
+    return int(value)
+
+
+def _mark(span: Any) -> Mark:
+    if not isinstance(span, Mark):
+        if not isinstance(span, (tuple, list)) or len(span) != 3:
+            raise OptionError(f"a span is (name, start_ns, end_ns), got {span!r}")
+        span = Mark(*span)
+    if not isinstance(span.name, str) or not span.name or not span.name.isprintable():
+        raise OptionError(f"a span needs a name of printable characters, got {span.name!r}")
+    what = f"span {span.name!r}"
+    start, end = _integer(what, span.start_ns), _integer(what, span.end_ns)
+    if end < start:
+        raise OptionError(f"{what} ends before it starts: {start}, {end}")
+    return Mark(span.name, start, end, span.depth, span.thread)
+
+
+def _facts(device_id: Any, facts: Any) -> Facts:
+    if not isinstance(facts, Mapping):
+        raise OptionError(
+            f"what is known of {device_id!r} is a mapping such as "
+            f'{{"name": "A100", "power_max_w": 400.0}}, got {facts!r}'
+        )
+    if unknown := [key for key in facts if key not in (*_TEXTS, *_NUMBERS)]:
+        known = ", ".join((*_TEXTS, *_NUMBERS))
+        raise OptionError(f"{device_id}: no {unknown[0]!r}; known are {known}")
+    known_facts = {key: value for key, value in facts.items() if value is not None}
+    for key in _TEXTS:
+        if not isinstance(known_facts.get(key, ""), str):
+            raise OptionError(f"{device_id}: {key} must be text, got {known_facts[key]!r}")
+    if known_facts.get("field", "") not in ("", *_FIELDS):
+        known = ", ".join(_FIELDS)
+        raise OptionError(f"{device_id}: no field {known_facts['field']!r}; known are {known}")
+    for key in _NUMBERS:
+        known_facts[key] = _limit(f"{device_id}: {key}", known_facts.get(key))
+    low, high = (known_facts[key] for key in _NUMBERS)
+    if low < 0 or high <= 0 or low > high:
+        raise OptionError(f"{device_id}: impossible power bounds {low} W, {high} W")
+    return Facts(**known_facts)
+
+
+def _limit(what: str, value: Any) -> float:
+    """A bound in W; NaN or None: not known."""
+    if value is None or (isinstance(value, (float, np.floating)) and np.isnan(value)):
+        return float("nan")
+    return real(what, value)
