@@ -108,9 +108,9 @@ def recorded_from_readings(
     ids = list(dict.fromkeys(name.partition("/")[0] for name in columns))
     if unknown := [device_id for device_id in facts if device_id not in ids]:
         raise OptionError(f"no readings of device {unknown[0]!r}; there are {', '.join(ids)}")
-    strange = {i: _units(i, _of(i, columns), facts.get(i, _UNKNOWN)) for i in ids}
     times = {name: (int(t[0]), int(t[-1])) for name, (t, _) in columns.items()}
     check_extents(times)
+    strange = {i: _units(i, _of(i, columns), facts.get(i, _UNKNOWN)) for i in ids}
     extent = min(first for first, _ in times.values()), max(last for _, last in times.values())
     strays = check_spans(marks, asked, extent)
     edges = [extent, *((m.start_ns, m.end_ns) for m in marks)]

@@ -37,9 +37,10 @@ _INTERVALS_S, _USUAL_S = (5e-5, 4e3), 0.1
 # the range of those for hours or weeks: alone that proves nothing.
 _TOO_FAST_NS = 2_000
 _TOO_SHORT_NS = 10 * NS_PER_MS
-# Readings that change more often than this are no board's own sensor's (10 ms and more): in a short
-# recording that is rather a long one in another unit.
-_FASTEST_CHANGE_NS = NS_PER_MS
+# Readings that change more often than this are no board's own sensor's (10 ms and more), but may be
+# a meter's at 1 kHz: in a short recording that is rather a long one in another unit, and a little
+# rarer where they would be Unix times in that unit (a log of every second in us).
+_FASTEST_CHANGE_NS, _FASTEST_LOGGED_NS = NS_PER_MS, 1_500_000
 _SHORT_NS = NS_PER_S
 _FEWEST_CHANGES = 4
 _TIMED_NS = 1_000  # no program marks spans that all together are shorter
@@ -78,12 +79,14 @@ def check_times(
     )
     if (fast and (short or unix)) or (quick and short and unix):
         raise OptionError(f"{said}: {advice(t)}")
-    if by_driver and quick:
+    logged = 0 < change < _FASTEST_LOGGED_NS
+    if by_driver and logged:
         raise OptionError(
-            f"{said}, and change every {engineering(change / NS_PER_S, 's')}, which no driver's "
-            f"do: {advice(t)}"
+            f"{said}, and change every {engineering(change / NS_PER_S, 's')}, which a driver's do "
+            f"not, as they were logged: {advice(t)}"
         )
-    strange = fast or (quick and (unix or extent < _SHORT_NS))
+    brief = extent < _SHORT_NS
+    strange = fast or (quick and (unix or brief)) or (logged and unix and brief)
     notes = [f"{said}. If that is not so: {advice(t)}"] if strange else []
     return notes + _rounded(t, step)
 

@@ -43,7 +43,10 @@ steps = st.lists(st.integers(0, 10**10), min_size=60, max_size=60)
 
 @given(values=readings, gaps=steps)
 def test_runs_hold_every_reading(values: list[float], gaps: list[int]) -> None:
-    t = np.cumsum([T0, *gaps[: len(values) - 1]])
+    # Ordinary readings behind them, and more: as a whole they are watts at nanoseconds.
+    gaps = [*gaps[: len(values) - 1], *[100 * NS_PER_MS] * (len(values) + 1)]
+    values = [*values, *[50.0] * (len(values) + 1)]
+    t = np.cumsum([T0, *gaps])
     bounds = T0 - 1, int(t[-1]) + 1
     recorded = recorded_from_readings({"gpu:0/power": (t, values)}, bounds_ns=bounds)
     check(recorded)
@@ -131,6 +134,35 @@ def test_metadata_says_what_is_known_and_no_more() -> None:
     assert recorded.notes == ("from a meter",)
 
 
+def test_none_is_not_known_and_no_text() -> None:
+    facts = dict.fromkeys(("name", "uuid", "architecture", "field", "power_min_w", "power_max_w"))
+    recorded = recorded_from_readings({"gpu:0/power": power([1.0, 2.0])}, devices={"gpu:0": facts})
+    meta = recorded.devices["gpu:0"].meta
+    assert (meta.name, meta.uuid, meta.architecture) == ("unnamed", "", "")
+    assert math.isnan(meta.power_max_w)
+    assert recorded.devices["gpu:0"].channels["power"].source == "readings"
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    facts = {"power_min_w": np.int64(50), "power_max_w": np.float32(400)}
+    recorded = recorded_from_readings(
+        {"gpu:0/power": power(np.float32([100, 200]))},
+        [("x", np.int64(T0), T0 + 5)],
+        bounds_ns=np.array([T0, T0 + NS_PER_S]),
+        devices={"gpu:0": facts},
+    )
+    meta = recorded.devices["gpu:0"].meta
+    assert (meta.power_min_w, meta.power_max_w) == (50.0, 400.0)
+    assert recorded.bounds_ns == (T0, T0 + NS_PER_S)
+
+
+def test_one_card_that_is_given_as_two_is_pointed_at() -> None:
+    two = {"gpu:0/power": power([1.0, 2.0]), "gpu:1/power": power([1.0, 2.0])}
+    facts = {name: {"uuid": "GPU-1"} for name in ("gpu:0", "gpu:1")}
+    notes = recorded_from_readings(two, devices=facts).notes
+    assert notes == ("gpu:0 and gpu:1 have one UUID, GPU-1: is the same card counted 2 times?",)
+
+
 def test_spans_widen_the_bounds_and_are_sorted() -> None:
     spans = [("b", T0 + 5, T0 + NS_PER_S), Mark("a", T0 - 10, T0 + 20, depth=1)]
     recorded = recorded_from_readings({"gpu:0/power": power([1.0, 2.0])}, spans)
@@ -201,6 +233,12 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = {
     "unit": ({"gpu:0/power_mw": (T, V)}, {}, OptionError, "power (W), power_average (W), energy"),
     "device": ({"gpu/power": (T, V)}, {}, OptionError, "named as 'gpu:0/power'"),
     "number of a device": ({"gpu:x/power": (T, V)}, {}, OptionError, "named as"),
+    "a list": ([1, 2], {}, OptionError, "readings are a mapping such as"),
+    "a text": ("gpu:0/power", {}, OptionError, "readings are a mapping such as"),
+    "None": (None, {}, OptionError, "readings are a mapping such as"),
+    "a name that is none": ({7: (T, V)}, {}, OptionError, "named as 'gpu:0/power', got 7"),
+    "no times": ({"gpu:0/power": (None, None)}, {}, OptionError, "got one NoneType"),
+    "a generator": ({"gpu:0/power": (iter(T), V)}, {}, OptionError, "one-dimensional, got one"),
     "no pair": ({"gpu:0/power": V}, {}, OptionError, "pair"),
     "infinite": ({"gpu:0/power": (T, [1, math.inf, 2])}, {}, OptionError, "reading 1 is infinite"),
     "2-d values": ({"gpu:0/power": (T, [V, V, V])}, {}, OptionError, "one-dimensional"),
@@ -212,6 +250,57 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = {
     "text": ({"gpu:0/power": (T, ["1", "2", "3"])}, {}, TypeError, "must be numbers"),
     "objects": ({"gpu:0/power": (T, [1.0, "x", None])}, {}, TypeError, "must be numbers"),
     "one moment": ({"gpu:0/power": ([5], [1.0])}, {}, OptionError, "no duration"),
+    "text among numbers": (
+        {"gpu:0/power": (T, np.array([1.0, "5", None], dtype=object))},
+        {},
+        TypeError,
+        "must be numbers, got '5'",
+    ),
+    "a truth among numbers": (
+        {"gpu:0/power": (T, np.array([1.0, True, None], dtype=object))},
+        {},
+        TypeError,
+        "must be numbers, got True",
+    ),
+    "beyond any float": ({"gpu:0/power": (T, [1, 10**400, 2])}, {}, TypeError, "must be numbers"),
+    "spans of one": ({}, {"spans": ("x", 3, 7)}, OptionError, "(name, start_ns, end_ns), got 'x'"),
+    "spans by name": ({}, {"spans": {"x": (3, 7)}}, OptionError, "spans are a list of"),
+    "spans of text": ({}, {"spans": "abc"}, OptionError, "spans are a list of"),
+    "no spans": ({}, {"spans": None}, OptionError, "spans are a list of"),
+    "a number of spans": ({}, {"spans": 5}, OptionError, "spans are a list of"),
+    "one bound": ({}, {"bounds_ns": (0,)}, OptionError, "a pair (start_ns, end_ns), got (0,)"),
+    "three bounds": ({}, {"bounds_ns": (0, 1, 2)}, OptionError, "a pair (start_ns, end_ns)"),
+    "a number as bounds": ({}, {"bounds_ns": 5}, OptionError, "a pair (start_ns, end_ns), got 5"),
+    "bounds of text": ({}, {"bounds_ns": "ab"}, OptionError, "a pair (start_ns, end_ns)"),
+    "a list of devices": ({}, {"devices": ["gpu:0"]}, OptionError, "devices are a mapping such as"),
+    "a device's name": ({}, {"devices": {"gpu:0": "A100"}}, OptionError, "got 'A100'"),
+    "a device of None": ({}, {"devices": {"gpu:0": None}}, OptionError, "is a mapping such as"),
+    "a limit in text": (
+        {},
+        {"devices": {"gpu:0": {"power_max_w": "300"}}},
+        OptionError,
+        "gpu:0: power_max_w must be a number, got '300'",
+    ),
+    "a limit that is true": (
+        {},
+        {"devices": {"gpu:0": {"power_max_w": True}}},
+        OptionError,
+        "power_max_w must be a number",
+    ),
+    "an endless limit": (
+        {},
+        {"devices": {"gpu:0": {"power_max_w": math.inf}}},
+        OptionError,
+        "power_max_w must be finite",
+    ),
+    "a numbered architecture": (
+        {},
+        {"devices": {"gpu:0": {"architecture": 8}}},
+        OptionError,
+        "architecture must be text, got 8",
+    ),
+    "field": ({}, {"devices": {"gpu:0": {"field": "now"}}}, OptionError, "no field 'now'; known"),
+    "fact of no name": ({}, {"devices": {"gpu:0": {3: "x"}}}, OptionError, "gpu:0: no 3; known"),
     "reversed span": ({}, {"spans": [("x", 7, 3)]}, OptionError, "ends before it starts"),
     "span without name": ({}, {"spans": [("", 3, 7)]}, OptionError, "printable"),
     "unprintable span": ({}, {"spans": [("a\nb", 3, 7)]}, OptionError, "printable"),
