@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from pyenergy.cli.doctor import calibration_lines
@@ -141,6 +144,115 @@ def test_values_that_cannot_be_are_damage(change: dict[str, object]) -> None:
     _written(json.dumps({**payload, **change}))
     with pytest.raises(RecordingError, match="damaged"):
         find_profile(UUID)
+
+
+NUMBERS = ("gain", "gain_u", "offset_w", "offset_u_w", "update_s", "calibrated_unix_s")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(
+    "number",
+    [
+        np.float32(0.5),
+        np.float64(0.5),
+        np.float16(0.5),
+        np.int64(1),
+        np.uint8(1),
+        1,
+        Fraction(1, 2),
+    ],
+    ids=lambda number: type(number).__name__,
+)
+def test_any_real_number_will_do_and_is_kept(name: str, number: Any) -> None:
+    saved = _profile(**{name: number})
+    assert getattr(saved, name) == float(number)
+    assert type(getattr(saved, name)) is float
+    saved.save()
+    assert find_profile(UUID) == saved
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(
+    "value", [True, np.True_, "0.1", "now", b"1", [1.0], 1j, np.array([0.5, 0.5])], ids=repr
+)
+def test_what_is_no_number_is_named(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"{name} must be a number, got"):
+        Profile(**{name: value})
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400], ids=str)
+def test_what_is_not_finite_is_named(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"{name} must be finite"):
+        Profile(**{name: value})
+
+
+@pytest.mark.parametrize("name", [n for n in NUMBERS if n != "update_s"])
+def test_only_the_period_may_be_left_to_each_recording(name: str) -> None:
+    assert Profile(update_s=None).update_s is None
+    with pytest.raises(OptionError, match=f"{name} must be a number, got None"):
+        Profile(**{name: None})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"offset_w": 4000.0}, "offset_w must lie from -1000 to 1000 W, got 4000.0"),
+        ({"offset_w": -1001}, "offset_w must lie"),
+        ({"offset_u_w": -0.1}, "offset_u_w from 0 to 1000 W, got 0.006 and -0.1"),
+        ({"gain": 0.1}, "gain must lie from 0.2 to 5"),
+        ({"gain_u": 3.5}, "gain_u must lie from 0 to 1"),
+        ({"update_s": 101.2}, "update_s must lie from 1e-6 to 100 s, got 101.2"),
+        ({"update_s": -0.1}, "update_s must lie"),
+        ({"calibrated_unix_s": NOW_S * 1000}, "must be seconds since 1970"),
+        ({"calibrated_unix_s": -1.0}, "must be seconds since 1970"),
+        ({"uuid": None}, "must be text"),
+        ({"details": None}, "details must be a dict"),
+        ({"details": {"x": {1}}}, "details must be JSON values: Object of type set"),
+        ({"details": {"x": np.float32(1)}}, "details must be JSON values"),
+        ({"response": "boxcar"}, "response must be a Response or None, got 'boxcar'"),
+        ({"response": Response("boxcar", 0.1, -0.06)}, "delay_s must not be negative, got -0.06"),
+        ({"response": Response("boxcar", 0.1, 0.0, 0.0, 1.0)}, "uncertainties are too large"),
+        ({"response": Response("boxcar", 90.0, 0.0, 6.0)}, "uncertainties are too large"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_said(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        _profile(**change)
+    assert said in str(caught.value)
+
+
+def test_details_that_hold_themselves() -> None:
+    circle: dict[str, Any] = {}
+    circle["again"] = circle
+    with pytest.raises(OptionError, match="details must be JSON values"):
+        Profile(details=circle)
+
+
+def test_a_fit_s_response_may_end_a_little_below_zero_and_be_vague() -> None:
+    """What an identification leaves open of a sensor of which nothing was known before."""
+    for response in (
+        Response("boxcar", 0.1, -0.003, 0.02, 0.002),
+        Response("rc", 0.04, 0.1, 0.05, 0.12),
+        Response("continuous", delay_s=0.01, delay_u_s=0.005),
+    ):
+        _profile(response=response).save()
+        found = find_profile(UUID)
+        assert found is not None
+        assert found.response == response
+
+
+def test_a_vague_response_can_be_evaluated_with() -> None:
+    from pyenergy import Trace
+
+    t = np.arange(0, 20_000_000_000, 5_000_000)
+    seen = 100.0 + 200.0 * ((t // 101_000_000) % 7 > 3)
+    spans = [("work", k * 707_000_000, k * 707_000_000 + 303_000_000) for k in range(1, 27)]
+    card = {"gpu:0": {"architecture": "ga100", "field": "instant", "power_max_w": 400.0}}
+    vague = Profile(response=Response("boxcar", 0.025, 0.0, 0.02, 0.2))
+    trace = Trace.from_readings({"gpu:0/power": (t, seen)}, spans, devices=card, profile=vague)
+    assert np.isfinite(trace.energy.joules)
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,46 @@ def test_families_that_do_not_exist(family: object) -> None:
 def test_lengths_that_cannot_be(name: str, value: float) -> None:
     with pytest.raises(OptionError, match=name):
         Response("boxcar", **{"window_s": 0.1, name: value})
+
+
+LENGTHS = ("window_s", "delay_s", "window_u_s", "delay_u_s")
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize(
+    "value", ["1", None, True, np.True_, [0.1], np.array([0.1, 0.2]), 0.1j], ids=repr
+)
+def test_lengths_that_are_no_numbers(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"^{name} must be a number, got"):
+        Response("boxcar", **{"window_s": 0.1, name: value})
+
+
+def test_a_length_beyond_any_float() -> None:
+    with pytest.raises(OptionError, match="window_s must be finite"):
+        Response("boxcar", 10**400)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.25), np.float64(0.25), np.float16(0.25)], ids=repr)
+def test_lengths_of_numpy_are_kept_as_floats(number: Any) -> None:
+    response = Response("boxcar", number, number, number, number)
+    assert response == Response("boxcar", 0.25, 0.25, 0.25, 0.25)
+    assert all(type(getattr(response, name)) is float for name in LENGTHS)
+    assert Response("boxcar", np.int32(1)).window_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("family", "window_s", "delay_s"),
+    [("boxcar", 0.1, -1), ("boxcar", 0.025, -0.6), ("rc", 0.01, -0.6), ("continuous", 0.0, -0.51)],
+)
+def test_a_reading_does_not_show_the_future(family: Any, window_s: float, delay_s: float) -> None:
+    with pytest.raises(OptionError, match=r"delay_s must not be negative, .* a reading shows the"):
+        Response(family, window_s, delay_s)
+
+
+@pytest.mark.parametrize("name", ["window_s", "window_u_s"])
+def test_the_power_itself_has_no_window(name: str) -> None:
+    with pytest.raises(OptionError, match="a continuous response has no window_s"):
+        Response("continuous", **{name: 0.1})
 
 
 @pytest.mark.parametrize("name", ["window_s", "window_u_s", "delay_u_s"])
