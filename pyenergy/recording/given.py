@@ -134,6 +134,8 @@ def _column(name: str, t_ns: Any, values: Any) -> tuple[NDArray[np.int64], NDArr
 
 
 def _times(name: str, times: Any) -> NDArray[np.int64]:
+    if np.ma.is_masked(times):
+        raise OptionError(f"{name}: a time is masked: leave such readings out")
     array = _array(name, times)
     if array.size == 0:
         array = array.astype(np.int64)  # an empty list has no dtype of its own
@@ -157,6 +159,8 @@ def _cure(array: NDArray[Any]) -> str:
     if kind in "mM":
         plain = "datetime64[ns]" if kind == "M" else "timedelta64[ns]"
         return f"{got}: times.astype({plain!r}).astype(np.int64) gives them"
+    if kind in "US":
+        return f"text ({str(array[0])!r}): dates in UTC are np.array(times, 'datetime64[ns]').astype(int)"
     if kind == "O":
         return f"objects ({type(array[0]).__name__}): datetimes are to be made Unix nanoseconds"
     return got
@@ -213,6 +217,8 @@ def _mark(span: Any) -> Mark:
     start, end = _integer(what, span.start_ns), _integer(what, span.end_ns)
     if end < start:
         raise OptionError(f"{what} ends before it starts: {start}, {end}")
+    if not all(type(count) is int for count in (span.depth, span.thread)):
+        raise OptionError(f"{what}: depth and thread are integers")
     return Mark(span.name, start, end, span.depth, span.thread)
 
 

@@ -46,15 +46,15 @@ _RATIOS = (
 )
 
 
-def check_limit(kind: str, power_max_w: float) -> list[str]:
-    """Notes on the limit that was given for a device of a kind ("gpu").
+def check_limit(name: str, kind: str, watts: float) -> list[str]:
+    """Notes on a limit (``"power_max_w"``) that was given for a device of a kind (``"gpu"``).
 
     Raises
     ------
     OptionError
         When it cannot be watts.
     """
-    return _draw("power_max_w", kind, power_max_w, "watts")
+    return _draw(name, kind, watts, "watts")
 
 
 def check_power(

@@ -136,7 +136,8 @@ def _units(device_id: str, columns: dict[str, Column], facts: Facts) -> list[str
     notes = []
     name = device_id
     try:
-        notes += check_limit(kind, limit)
+        notes += check_limit("power_max_w", kind, limit)
+        notes += check_limit("power_min_w", kind, facts.power_min_w)
         for channel, (t, values) in columns.items():
             name = f"{device_id}/{channel}"
             by_driver = channel == "power" and facts.field != ""

@@ -63,6 +63,8 @@ def test_a_limit_tells_milliwatts_also_at_idle(idle: float, high: float) -> None
 def test_a_limit_in_milliwatts_is_refused() -> None:
     with pytest.raises(OptionError, match=r"gpu:0: power_max_w is 350 kW: it looks like milliw"):
         taken(WATTS, power_max_w=350_000.0)
+    with pytest.raises(OptionError, match="power_min_w is 100 kW"):
+        taken(WATTS, power_min_w=100_001.0)
     (note,) = taken(WATTS, power_max_w=75_000.0).notes
     assert "power_max_w is 75 kW, much for one board: is it in milliwatts" in note
 

@@ -238,6 +238,24 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = {
     "None": (None, {}, OptionError, "readings are a mapping such as"),
     "a name that is none": ({7: (T, V)}, {}, OptionError, "named as 'gpu:0/power', got 7"),
     "no times": ({"gpu:0/power": (None, None)}, {}, OptionError, "got one NoneType"),
+    "masked times": (
+        {"gpu:0/power": (np.ma.masked_array(T, mask=[False, True, False]), V)},
+        {},
+        OptionError,
+        "a time is masked",
+    ),
+    "dates in text": (
+        {"gpu:0/power": (["2026-01-01", "2026-01-02", "2026-01-03"], V)},
+        {},
+        TypeError,
+        "integer nanoseconds, got text",
+    ),
+    "depth of a mark": (
+        {},
+        {"spans": [Mark("x", T0, T0 + 5, "deep")]},  # type: ignore[arg-type]
+        OptionError,
+        "depth and thread are integers",
+    ),
     "a generator": ({"gpu:0/power": (iter(T), V)}, {}, OptionError, "one-dimensional, got one"),
     "no pair": ({"gpu:0/power": V}, {}, OptionError, "pair"),
     "infinite": ({"gpu:0/power": (T, [1, math.inf, 2])}, {}, OptionError, "reading 1 is infinite"),
