@@ -160,7 +160,8 @@ def _cure(array: NDArray[Any]) -> str:
         plain = "datetime64[ns]" if kind == "M" else "timedelta64[ns]"
         return f"{got}: times.astype({plain!r}).astype(np.int64) gives them"
     if kind in "US":
-        return f"text ({str(array[0])!r}): dates in UTC are np.array(times, 'datetime64[ns]').astype(int)"
+        cure = "np.array(times, 'datetime64[ns]').astype(np.int64)"
+        return f"text ({str(array[0])!r}): {cure} reads dates in UTC"
     if kind == "O":
         return f"objects ({type(array[0]).__name__}): datetimes are to be made Unix nanoseconds"
     return got
