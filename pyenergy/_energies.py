@@ -22,12 +22,14 @@ from .units import NS_PER_MS, NS_PER_S, engineering
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .recording.series import DeviceData
+    from .recording.series import DeviceData, Runs
+    from .sensor.response import Response
 
 __all__ = ["METHODS", "DeviceEnergies"]
 
 # How an energy can be asked for: the model's own choice, or by name for comparison.
 METHODS = ("model", "trapezoid", "counter")
+_SLOWEST_UPDATE_NS = 100 * NS_PER_MS  # of the catalogue: for what is unknown
 
 
 class DeviceEnergies:
@@ -105,23 +107,17 @@ class DeviceEnergies:
                 power.window_ns,
                 power.delay_ns,
             )
+            used = profile if method == "model" else None
+            lagged = prior if used is None else used.narrowed(prior, power.source)
             gap_ns = _gap_ns(device, prior)
-            runs = device.runs[name]
+            by_power = PowerModel(device.runs[name], lagged, *limits, *bounds_ns, gap_ns)
             what = "estimate from load" if power.source.startswith("estimate") else power.source
-            response, lagged = None, prior
-            if profile is not None and method == "model":
-                response = profile.response_of(power.source)
-                lagged = profile.narrowed(prior, power.source)
-            by_power = PowerModel(runs, lagged, *limits, *bounds_ns, gap_ns)
-            fits = prior.update_ns != 0 and (response is not None or bool(prior.responses))
-            if method == "model" and spans is not None and len(spans) and fits:
-                try:
-                    by_activity = ActivityModel(runs, spans, prior, limits, bounds_ns, response)
-                    if _tells_more(by_activity, by_power, bounds_ns):
-                        return by_activity, f"activity of spans behind {what}", name, prior
-                    self._why_plain = "the readings alone are more certain"
-                except NoReadingsError as error:
-                    self._why_plain = str(error)
+            if method == "model":
+                response = None if used is None else used.response_of(power.source)
+                by_activity = self._by_activity(name, prior, response, spans, bounds_ns, by_power)
+                if by_activity is not None:
+                    classes = "spans" if by_activity.spans.labelled else "the whole trace"
+                    return by_activity, f"activity of {classes} behind {what}", name, prior
             held = f"trapezoid of power readings, held while unchanged ({what})"
             return by_power, held, name, prior
         counter = device.channels.get("energy")
@@ -133,6 +129,35 @@ class DeviceEnergies:
             except NoReadingsError:
                 pass
         raise NoReadingsError(f"{device.meta.id} ({device.meta.name}): {why_nothing(device)}")
+
+    def _by_activity(
+        self,
+        name: str,
+        prior: SensorPrior,
+        response: Response | None,
+        spans: Spans | None,
+        bounds_ns: tuple[int, int],
+        by_power: PowerModel,
+    ) -> ActivityModel | None:
+        """The channel's readings explained by what ran; None where that says nothing more."""
+        if prior.update_ns == 0 or (response is None and not prior.responses):
+            return None
+        runs, meta = self.device.runs[name], self.device.meta
+        labelled = spans is not None and len(spans) > 0
+        if spans is None or not labelled:
+            if not _reads_beyond(runs, bounds_ns, max(prior.update_ns, _SLOWEST_UPDATE_NS)):
+                return None
+            spans = Spans.unlabelled(*bounds_ns)
+        limits = (meta.power_min_w, meta.power_max_w)
+        try:
+            by_activity = ActivityModel(runs, spans, prior, limits, bounds_ns, response)
+        except NoReadingsError as error:
+            self._why_plain = str(error) if labelled else ""
+            return None
+        if _tells_more(by_activity, by_power, bounds_ns):
+            return by_activity
+        self._why_plain = "the readings alone are more certain" if labelled else ""
+        return None
 
     def terms(
         self, starts_ns: NDArray[np.int64], ends_ns: NDArray[np.int64], threads: int = 0
@@ -232,6 +257,13 @@ class DeviceEnergies:
             f"(period {engineering(self.model.period_s, 's')}), "  # type: ignore[union-attr]
             "with idle before and after"
         ]
+
+
+def _reads_beyond(runs: Runs, bounds_ns: tuple[int, int], update_ns: int) -> bool:
+    """Whether readings from before the start or after the end show what a trace adds to idle."""
+    seen = np.asarray(runs.t_first_ns[runs.usable])
+    before, after = bounds_ns[0] - int(seen[0]), int(seen[-1]) - bounds_ns[1]
+    return max(before, after) > 3 * update_ns
 
 
 def _tells_more(

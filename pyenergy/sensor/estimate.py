@@ -41,11 +41,13 @@ import numpy as np
 
 from .. import _core
 from ..units import NS_PER_S
-from .activity_fit import MEDIAN_OF_SQUARES, ActivityFit
+from .activity_fit import ActivityFit
 from .gaps import extended, step_curve
+from .residuals import AddedBack, active_power, steps
 from .response import overlaps
-from .spans import EDGE, Spans, distance, groups
+from .spans import Spans, distance
 from .terms import WindowTerms
+from .unlabelled import Unlabelled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,6 +108,9 @@ class ActivityModel:
         count = np.bincount(spans.classes, minlength=len(spans.names))
         length = (spans.ends_ns - spans.starts_ns) / NS_PER_S
         self._call_s = np.bincount(spans.classes, length, len(spans.names)) / count
+        self._unlabelled: Unlabelled | None = None
+        if not spans.labelled:
+            self._unlabelled = Unlabelled(self.fitted, self.response, bounds_ns)
         self._build_curves(runs)
 
     # Curves that windows are read from -----------------------------------------------------
@@ -120,11 +125,11 @@ class ActivityModel:
             _core.EnergyCurve(*extended((centre, np.ascontiguousarray(column)), *bounds))
             for column in self.fitted.fit.smooth.T
         ]
-        self._add_back(bounds)
+        self._back = AddedBack(fitted, best, self.spans, bounds)
         step = np.diff(self.fitted.level)
         length_s = np.maximum(np.diff(centre), 1) / NS_PER_S
         density = np.append(step**2 * length_s / 12, 0.0)
-        self._step_curve = _core.EnergyCurve(*_steps(centre, density, *bounds))
+        self._step_curve = _core.EnergyCurve(*steps(centre, density, *bounds))
         self._variance_curve = _core.EnergyCurve(
             *extended((centre, self.fitted.fit.level_var), *bounds)
         )
@@ -150,47 +155,9 @@ class ActivityModel:
         self._span_edges = np.unique(np.concatenate([self.spans.starts_ns, self.spans.ends_ns]))
         self._build_power_curve()
 
-    def _add_back(self, bounds: tuple[int, int]) -> None:
-        """What the fit leaves of each reading, over the time that the reading stands for.
-
-        A boxcar as long as the period tiles time: the sum of readings is the energy whatever its
-        shape, so its residuals are added back in full. Of a part-time sensor only strange readings
-        are, as the best guess for the period around them; one that holds a span's edge rather says
-        that the work began or ended a little off its label.
-        """
-        best, u = self.response, self.fitted.updates
-        period_ns = round(self.period_s * NS_PER_S)
-        tiles = best.family == "boxcar" and abs(best.window_s / self.period_s - 1) < 0.05
-        edge = groups(self.fitted.design(best)) == EDGE
-        power = self.fitted.strange & ~edge
-        back = self.fitted.residual if tiles else np.where(power, self.fitted.residual, 0.0)
-        if best.window_s > 1.05 * self.period_s:
-            back = np.zeros_like(back)  # many readings share each moment
-        self._back_noise_w2 = float(np.median(back**2)) / MEDIAN_OF_SQUARES if tiles else 0.0
-        start = u.t_ns - round(best.lag_s * NS_PER_S) - period_ns // 2
-        self._back_curve = _core.EnergyCurve(*_steps(start, back, *_wide(bounds, start)))
-        # Where inside its period a strange reading belongs is unknown.
-        square = np.where(self.fitted.strange, self.fitted.residual**2, 0.0) * self.period_s
-        if tiles:
-            square /= 12
-        else:
-            square *= np.where(edge, (best.window_s / self.period_s) ** 2, 1.0)
-        if not tiles:
-            # What a part-time sensor saw strange it mostly did not see: it may be anywhere near.
-            coverage = min(1.0, best.window_s / self.period_s)
-            width = min(21, len(square))
-            around = np.convolve(np.where(edge, 0.0, square), np.ones(width) / width, "same")
-            square = np.maximum(square, around / coverage)
-        self._strange_curve = _core.EnergyCurve(*_steps(start, square, *_wide(bounds, start)))
-
     def _build_power_curve(self) -> None:
         """The whole P(t): for pictures, and for others to integrate."""
-        spans = self.spans
-        t = np.concatenate([spans.starts_ns, spans.ends_ns])
-        step = np.concatenate([self.fitted.beta[spans.classes], -self.fitted.beta[spans.classes]])
-        order = np.argsort(t, kind="stable")
-        t, running = t[order], np.cumsum(step[order])
-        running[-1:] = 0.0
+        t, running = active_power(self.spans, self.fitted.beta)
         centre, _ = self._level_curve.knots()
         times = np.unique(np.concatenate([centre, t]))
         after = np.searchsorted(t, times, side="right")
@@ -256,7 +223,7 @@ class ActivityModel:
     ) -> WindowTerms:
         seconds = overlaps(self._activity, starts, ends)
         joules = seconds @ self.fitted.beta + self._level_curve.windows(starts, ends, threads)
-        joules += self._back_curve.windows(starts, ends, threads)
+        joules += self._back.curve.windows(starts, ends, threads)
         lever = seconds.toarray()
         for j, curve in enumerate(self._smooth_curves):
             lever[:, j] -= curve.windows(starts, ends, threads)
@@ -266,6 +233,10 @@ class ActivityModel:
         drift = self._level_variance(starts, ends, duration_s, threads)
         edges, clock = self._edge_variance(starts, ends)
         edges = edges + self._slow_variance(starts, ends, duration_s)
+        inside = self._inside_variance(seconds, duration_s)
+        if self._unlabelled is not None:
+            edges = edges + self._unlabelled.edges(starts, ends)
+            inside = inside + self._unlabelled.inside(starts, ends, threads)
         return WindowTerms(
             np.asarray(joules),
             {
@@ -273,9 +244,9 @@ class ActivityModel:
                 "drift": np.sqrt(drift),
                 "clock": np.sqrt(clock),
                 "edges": np.sqrt(edges),
-                "inside": np.sqrt(self._inside_variance(seconds, duration_s)),
+                "inside": np.sqrt(inside),
                 "misfit": np.sqrt(
-                    inflation * (fit + drift) + self._strange_curve.windows(starts, ends, threads)
+                    inflation * (fit + drift) + self._back.variance.windows(starts, ends, threads)
                 ),
                 "gaps": self._gap_curve.windows(starts, ends, threads),
             },
@@ -296,7 +267,7 @@ class ActivityModel:
         mean = self._variance_curve.windows(starts, ends, threads)
         posterior = mean * duration_s * np.where(n < 1, 1.0, share)
         # Residuals that are added back bring the readings' noise with them.
-        noise = self._back_noise_w2 * duration_s * np.minimum(duration_s, self.period_s)
+        noise = self._back.noise_w2 * duration_s * np.minimum(duration_s, self.period_s)
         return np.asarray(posterior + noise + self._step_curve.windows(starts, ends, threads))
 
     def _inside_variance(
@@ -349,23 +320,9 @@ class ActivityModel:
         return float(np.maximum(overlap, 0).sum()) / NS_PER_S
 
 
-def _steps(
-    t: NDArray[np.int64], height: NDArray[np.float64], start_ns: int, end_ns: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Knots of a curve that is height[i] from t[i] to t[i + 1], zero elsewhere."""
-    knots = np.repeat(t, 2)
-    y = np.stack([np.concatenate([[0.0], height[:-1]]), height], axis=1).ravel()
-    y[-1] = 0.0
-    return extended((knots, y), start_ns, end_ns, 0.0)
-
-
 def _missed(
-    t_ns: NDArray[np.int64], steps: NDArray[np.float64], period_ns: int
+    t_ns: NDArray[np.int64], missed: NDArray[np.float64], period_ns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Starts and ends of the times whose updates were not seen."""
-    after = np.flatnonzero(steps[1:] > 1.5) + 1
+    after = np.flatnonzero(missed[1:] > 1.5) + 1
     return t_ns[after - 1], t_ns[after] - period_ns
-
-
-def _wide(bounds: tuple[int, int], t: NDArray[np.int64]) -> tuple[int, int]:
-    return min(bounds[0], int(t[0])), max(bounds[1], int(t[-1]))

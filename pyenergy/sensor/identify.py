@@ -8,13 +8,13 @@ weighted responses, and whoever uses them spreads over all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .level import DRIFTS, best_drift, fit_level
-from .response import Response, ResponsePrior, filtered
+from .level import DRIFTS, Likelihood, best_drift, fit_level
+from .response import Response, ResponsePrior, filtered, filtered_dense
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,19 +79,21 @@ class _Problem:
     prior_w: float
     collapse: NDArray[np.float64] | None  # powers that make one class of many
     drifts: tuple[float, ...] = DRIFTS
+    temper: float = 1.0
+    likelihoods: dict[float, Likelihood] = field(default_factory=dict)
 
     def design(self, response: Response) -> NDArray[np.float64]:
-        x = filtered(self.activity, self.updates.t_ns, response)
         if self.collapse is not None:
+            x = filtered(self.activity, self.updates.t_ns, response)
             return np.asarray(x @ self.collapse)[:, None] / float(np.abs(self.collapse).max())
-        return np.asarray(x.toarray())
+        return filtered_dense(self.activity, self.updates.t_ns, response)
 
     def log_likelihood(self, response: Response, drift: float) -> float:
-        u = self.updates
-        fit = fit_level(
-            u.value, self.design(response), self.weight, u.steps, drift, self.prior_w, full=False
-        )
-        return fit.log_likelihood
+        if drift not in self.likelihoods:
+            u = self.updates
+            made = Likelihood(u.value, self.weight, u.steps, drift, self.prior_w)
+            self.likelihoods[drift] = made
+        return self.likelihoods[drift].of(self.design(response)) / self.temper
 
 
 def identify(
@@ -102,6 +104,7 @@ def identify(
     weight: NDArray[np.float64] | None = None,
     collapse: NDArray[np.float64] | None = None,
     drifts: tuple[float, ...] = DRIFTS,
+    temper: float = 1.0,
 ) -> Belief:
     """Posterior of the response.
 
@@ -121,10 +124,12 @@ def identify(
         Powers (W) of the classes, where they are too many to be solved at every try.
     drifts : tuple of float
         What the level's drift may be (see `level`).
+    temper : float
+        Readings that stand for one independent one: residuals that last count that much less.
     """
     weight = np.ones(len(updates)) if weight is None else weight
     few, few_weight = _informative_part(updates, activity, priors, weight)
-    problem = _Problem(few, activity, few_weight, prior_w, collapse, drifts)
+    problem = _Problem(few, activity, few_weight, prior_w, collapse, drifts, temper)
     candidates: list[tuple[float, Response, float, ResponsePrior]] = []
     for prior in priors:
         candidates += _coarse(problem, prior)

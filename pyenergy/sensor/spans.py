@@ -29,12 +29,22 @@ class Spans:
     classes : ndarray of int32, shape (s,)
         Index into ``names``.
     names : tuple of str
+    labelled : bool
+        Whether someone said that spans of one class are alike and filled with work; False for a
+        trace that stands for what ran in it.
     """
 
     starts_ns: NDArray[np.int64]
     ends_ns: NDArray[np.int64]
     classes: NDArray[np.int32]
     names: tuple[str, ...]
+    labelled: bool = True
+
+    @classmethod
+    def unlabelled(cls, start_ns: int, end_ns: int) -> Spans:
+        """A trace as the one class of what ran in it."""
+        whole = np.array([start_ns], np.int64), np.array([end_ns], np.int64)
+        return cls(*whole, np.zeros(1, np.int32), ("the trace",), labelled=False)
 
     @classmethod
     def of(cls, spans: list[tuple[str, int, int]]) -> Spans:

@@ -40,6 +40,7 @@ from ..errors import NoReadingsError
 from ..units import NS_PER_S
 from .gaps import extended, gap_before, gaps_of, power_bounds, step_curve
 from .terms import WindowTerms
+from .unseen import hidden_swing, pooled_variance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     from .catalog import SensorPrior
 
 __all__ = ["PowerModel"]
-
-_POOL_NS = 2 * NS_PER_S
 
 
 class PowerModel:
@@ -175,24 +174,10 @@ class PowerModel:
     def _pooled_variance(
         self, first: NDArray[np.int64], last: NDArray[np.int64], value: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Variance between neighbouring updates (W^2) on a grid over the recording.
-
-        Updates that repeat a value are not seen as changes, but they are evidence: the number of
-        updates in the pool is its length over the update period.
-        """
-        period = self._period_ns
-        start, end = min(self.start_ns, int(first[0])), max(self.end_ns, int(last[-1]))
-        step = max(period, (end - start) // 2_000_000 + 1)
-        grid = np.arange(start, end + 2 * step, step)
-        squares = np.concatenate([[0.0], np.cumsum(np.diff(value) ** 2 / 2)])
-        lo = np.maximum(grid - _POOL_NS, int(first[0]))
-        hi = np.minimum(grid + _POOL_NS, int(last[-1]))
-        n_lo = np.searchsorted(first, lo, side="right").clip(1)
-        n_hi = np.searchsorted(first, hi, side="right").clip(1)
-        total = squares[n_hi - 1] - squares[n_lo - 1]
-        updates = np.maximum((hi - lo) / period, 0.0)
-        prior_variance = (self.high_w - self.low_w) ** 2 / 12
-        return grid.astype(np.int64), (total + prior_variance) / (updates + 1.0)
+        bounds = self.start_ns, self.end_ns
+        return pooled_variance(
+            first, last, value, self._period_ns, (self.low_w, self.high_w), bounds
+        )
 
     def _build_edge_curve(
         self, first: NDArray[np.int64], last: NDArray[np.int64], value: NDArray[np.float64]
@@ -222,15 +207,10 @@ class PowerModel:
         return _core.EnergyCurve(*extended(knots, self.start_ns, self.end_ns))
 
     def _structure(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Variance (J^2) of an edge for what a reading of ``value`` averages away.
-
-        Power inside [low, high] whose mean is y has a variance of at most (high - y)(y - low)
-        (Bhatia and Davis, Amer. Math. Monthly 107, 2000); switching between the two bounds over
-        tau, the time a reading stands for, moves an edge at random phase by sigma * tau / sqrt(12).
-        """
+        """Variance (J^2) of an edge for what a reading of ``value`` averages away."""
         tau_ns = max(self.prior.update_ns, self.prior.window_ns)
         tau_s = (tau_ns if self.prior.known else self.prior.lag_ns) / NS_PER_S
-        return np.asarray((self.high_w - value) * (value - self.low_w) * tau_s**2 / 12)
+        return hidden_swing(value, (self.low_w, self.high_w), tau_s)
 
 
 def _middle(before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.int64]:

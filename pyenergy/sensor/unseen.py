@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a part-time sensor does not look at: how much the readings around it vary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..units import NS_PER_S
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["hidden_swing", "pooled_variance"]
+
+_POOL_NS = 2 * NS_PER_S
+_MOST_KNOTS = 2_000_000
+
+
+def pooled_variance(
+    first_ns: NDArray[np.int64],
+    last_ns: NDArray[np.int64],
+    value_w: NDArray[np.float64],
+    period_ns: int,
+    limits_w: tuple[float, float],
+    bounds_ns: tuple[int, int],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Variance between neighbouring updates (W^2) on a grid over the bounds.
+
+    Updates that repeat a value are not seen as changes, but they are evidence: the number of
+    updates in the pool of two seconds to either side is its length over the update period. One
+    pseudo-update from the device's power limits counts with them: a few equal readings prove
+    little.
+
+    Parameters
+    ----------
+    first_ns, last_ns : ndarray, shape (n,)
+        When each value was read first and last.
+    value_w : ndarray, shape (n,)
+        Readings, W.
+    """
+    start, end = min(bounds_ns[0], int(first_ns[0])), max(bounds_ns[1], int(last_ns[-1]))
+    step = max(period_ns, (end - start) // _MOST_KNOTS + 1)
+    grid = np.arange(start, end + 2 * step, step)
+    squares = np.concatenate([[0.0], np.cumsum(np.diff(value_w) ** 2 / 2)])
+    lo = np.maximum(grid - _POOL_NS, int(first_ns[0]))
+    hi = np.minimum(grid + _POOL_NS, int(last_ns[-1]))
+    n_lo = np.searchsorted(first_ns, lo, side="right").clip(1)
+    n_hi = np.searchsorted(first_ns, hi, side="right").clip(1)
+    total = squares[n_hi - 1] - squares[n_lo - 1]
+    updates = np.maximum((hi - lo) / period_ns, 0.0)
+    prior_variance = (limits_w[1] - limits_w[0]) ** 2 / 12
+    return grid.astype(np.int64), (total + prior_variance) / (updates + 1.0)
+
+
+def hidden_swing(
+    value_w: NDArray[np.float64], limits_w: tuple[float, float], tau_s: float
+) -> NDArray[np.float64]:
+    """Variance (J^2) of an edge for what a reading of ``value_w`` over tau_s averages away.
+
+    Power inside [low, high] whose mean is y has a variance of at most (high - y)(y - low)
+    (Bhatia and Davis, Amer. Math. Monthly 107, 2000); switching between the two bounds over
+    tau, the time a reading stands for, moves an edge at random phase by sigma * tau / sqrt(12).
+    """
+    low, high = limits_w
+    return np.asarray(np.maximum((high - value_w) * (value_w - low), 0.0) * tau_s**2 / 12)
