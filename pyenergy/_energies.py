@@ -212,8 +212,10 @@ class DeviceEnergies:
                 f"{device_id}: no reading from before the start: the first edge is less certain "
                 "(pyenergy.start() lets the sampler run beforehand)"
             )
-        if isinstance(self.model, PowerModel):
+        unlabelled = isinstance(self.model, ActivityModel) and not self.model.spans.labelled
+        if unlabelled or isinstance(self.model, PowerModel):
             notes += self._unseen_note()
+        if isinstance(self.model, PowerModel):
             update_s = self.model.prior.update_ns / NS_PER_S
             if 0 < duration_s < update_s:
                 notes.append(

@@ -38,7 +38,6 @@ _MOST_CLASSES_AT_ONCE = 6  # that identification solves for; more are joined by 
 _WHOLE_PERIOD_SPREAD = 0.004
 _ROUNDS = 8
 _SAME_VOTES = 0.05  # far inside what a scatter of few readings is known to
-_CLEARLY_STRANGE = 4.0  # six deviations, not three
 MEDIAN_OF_SQUARES = 0.4549  # of a standard normal variable
 
 
@@ -115,12 +114,9 @@ class ActivityFit:
         for _ in range(2):
             before = weight
             weight = self._robust(width, weight)
-            z2 = self._left_out(self.design(self.belief.best), weight, width)
-            # Beyond what the mean of n squares scatters by itself.
-            temper = max(1.0, float(np.mean(z2)) - 2 * math.sqrt(2 / len(z2)))
-            if temper == 1.0 and np.allclose(weight, before, rtol=_SAME_VOTES):
+            if np.allclose(weight, before, rtol=_SAME_VOTES):
                 break  # nothing to learn from the same votes again
-            self.belief = self._believe(response, width, weight, temper)
+            self.belief = self._believe(response, width, weight)
         self.weight = weight
         self._mix(width, weight)
 
@@ -141,16 +137,11 @@ class ActivityFit:
             scatter = self._scatter(group, fit)
             quiet = max(float(scatter.min()), 1e-12)
             strange = np.maximum(fit.residual**2 / (9 * np.maximum(scatter, 1e-12)), 1.0)
-            strange = _spread(strange, group == EDGE)
             weight = quiet / np.maximum(scatter, 1e-12) / strange
         return weight
 
     def _believe(
-        self,
-        response: Response | None,
-        width: float,
-        weight: NDArray[np.float64],
-        temper: float = 1.0,
+        self, response: Response | None, width: float, weight: NDArray[np.float64]
     ) -> Belief:
         u = self.updates
         if response is not None:
@@ -163,11 +154,9 @@ class ActivityFit:
             x = self.design(self.prior.responses[0].middle)
             drift = best_drift(u.value, x, weight, u.steps, width, self._drifts)
             collapse = fit_level(u.value, x, weight, u.steps, drift, width, full=False).beta
-        return identify(
-            u, self.activity, self._priors(), width, weight, collapse, self._drifts, temper
-        )
+        return identify(u, self.activity, self.priors(), width, weight, collapse, self._drifts)
 
-    def _priors(self) -> tuple[ResponsePrior, ...]:
+    def priors(self) -> tuple[ResponsePrior, ...]:
         """The catalogue's; a sensor that looks at its whole period averages exactly that."""
         prior, clock = self.prior, self.clock
         if prior.update_ns <= 0 or prior.window_ns != prior.update_ns:
@@ -229,17 +218,10 @@ class ActivityFit:
         # What the mean of all leaves: the readings that no class and no level explain.
         self.residual = u.value - x @ self.beta - self.level
         self.strange = weight < 0.5 * _typical(weight, groups(x))
-        z2 = self._left_out(x, weight, width)
+        residual, variance = held_out(u, x, weight, self.belief.drift, width)
+        z2 = np.where(self.strange, 0.0, residual**2 / variance)
         self.misfit_ratio = float(np.sqrt(np.mean(z2)))
         self.misfit_class = self._blamed(x, z2)
-
-    def _left_out(
-        self, x: NDArray[np.float64], weight: NDArray[np.float64], width: float
-    ) -> NDArray[np.float64]:
-        """Squared residuals of left-out readings over their predicted variance; 0 if strange."""
-        strange = weight < 0.5 * _typical(weight, groups(x))
-        residual, variance = held_out(self.updates, x, weight, self.belief.drift, width)
-        return np.where(strange, 0.0, residual**2 / variance)
 
     def _tilted(self, weight: NDArray[np.float64], width: float) -> NDArray[np.float64]:
         """Powers if the update clock's period were off by its uncertainty."""
@@ -283,18 +265,6 @@ def _jumps(updates: Updates, missed: NDArray[np.float64], fit: LevelFit) -> NDAr
     variance = max(fit.drift * fit.sigma2, 1e-12)
     square = np.diff(fit.level, prepend=fit.level[:1]) ** 2
     return np.asarray(missed * np.clip((2 + square / (variance * missed)) / 3, 0.5, 1e6))
-
-
-def _spread(strange: NDArray[np.float64], edge: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Readings of an edge lose what their strange neighbours lose.
-
-    What is strange began somewhere, and the reading of where the work began tells the response
-    more than hundreds inside: kernels that draw less at first would pass for a longer delay.
-    """
-    clear = np.where(strange > _CLEARLY_STRANGE, strange**2, 1.0)
-    before = np.concatenate([[1.0], clear[:-1]])
-    after = np.concatenate([clear[1:], [1.0]])
-    return np.where(edge, np.maximum(strange, np.maximum(before, after)), strange)
 
 
 def _typical(weight: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -79,7 +79,6 @@ class _Problem:
     prior_w: float
     collapse: NDArray[np.float64] | None  # powers that make one class of many
     drifts: tuple[float, ...] = DRIFTS
-    temper: float = 1.0
     likelihoods: dict[float, Likelihood] = field(default_factory=dict)
 
     def design(self, response: Response) -> NDArray[np.float64]:
@@ -93,7 +92,7 @@ class _Problem:
             u = self.updates
             made = Likelihood(u.value, self.weight, u.steps, drift, self.prior_w)
             self.likelihoods[drift] = made
-        return self.likelihoods[drift].of(self.design(response)) / self.temper
+        return self.likelihoods[drift].of(self.design(response))
 
 
 def identify(
@@ -104,7 +103,6 @@ def identify(
     weight: NDArray[np.float64] | None = None,
     collapse: NDArray[np.float64] | None = None,
     drifts: tuple[float, ...] = DRIFTS,
-    temper: float = 1.0,
 ) -> Belief:
     """Posterior of the response.
 
@@ -124,12 +122,10 @@ def identify(
         Powers (W) of the classes, where they are too many to be solved at every try.
     drifts : tuple of float
         What the level's drift may be (see `level`).
-    temper : float
-        Readings that stand for one independent one: residuals that last count that much less.
     """
     weight = np.ones(len(updates)) if weight is None else weight
     few, few_weight = _informative_part(updates, activity, priors, weight)
-    problem = _Problem(few, activity, few_weight, prior_w, collapse, drifts, temper)
+    problem = _Problem(few, activity, few_weight, prior_w, collapse, drifts)
     candidates: list[tuple[float, Response, float, ResponsePrior]] = []
     for prior in priors:
         candidates += _coarse(problem, prior)

@@ -31,8 +31,8 @@ class AddedBack:
     A boxcar as long as the period tiles time: the sum of readings is the energy whatever its
     shape, so its residuals are added back in full. Of a part-time sensor only strange readings
     are, as the best guess for the period around them; one that holds a span's edge rather says
-    that the work began or ended a little off its label. What drew more or less than its class did
-    so while it ran: inside its period a residual lies where the classes draw power.
+    that the work began or ended a little off its label. What drew clearly more or less than its
+    class did so while it ran: inside its period a strange residual lies where classes draw power.
 
     Attributes
     ----------
@@ -57,7 +57,9 @@ class AddedBack:
         self.noise_w2 = float(np.median(back**2)) / MEDIAN_OF_SQUARES if tiles else 0.0
         start = fitted.updates.t_ns - round((response.lag_s + period_s / 2) * NS_PER_S)
         bounds = min(bounds[0], int(start[0])), max(bounds[1], int(start[-1]))
-        self.curve = _core.EnergyCurve(*_shaped(start, back, spans, fitted.beta, bounds))
+        self.curve = _core.EnergyCurve(
+            *_shaped(start, back, fitted.strange, spans, fitted.beta, bounds)
+        )
         square = np.where(fitted.strange, fitted.residual**2, 0.0) * period_s
         if tiles:
             square /= 12  # anywhere inside its own period
@@ -95,11 +97,12 @@ def steps(
 def _shaped(
     start: NDArray[np.int64],
     back: NDArray[np.float64],
+    strange: NDArray[np.bool_],
     spans: Spans,
     beta: NDArray[np.float64],
     bounds: tuple[int, int],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Knots of ``back``: each interval's energy where the classes draw power in that interval."""
+    """Knots of ``back``; of strange readings, where the classes draw power in their interval."""
     times, power = active_power(spans, np.maximum(beta, 0.0))
     inside = times[(times > start[0]) & (times < start[-1])]
     t = np.unique(np.concatenate([start, inside]))
@@ -108,6 +111,6 @@ def _shaped(
     length = np.append(np.diff(t), 0).astype(float)
     whole = np.bincount(index, length, len(start))
     mean = np.bincount(index, length * active, len(start)) / np.maximum(whole, 1.0)
-    theirs = mean > _LEAST_ACTIVE * max(float(np.max(beta, initial=0.0)), 1e-9)
+    theirs = strange & (mean > _LEAST_ACTIVE * max(float(np.max(beta, initial=0.0)), 1e-9))
     share = np.where(theirs[index], active / np.where(theirs, mean, 1.0)[index], 1.0)
     return steps(t, back[index] * share, *bounds)

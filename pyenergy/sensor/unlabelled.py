@@ -7,7 +7,7 @@ energy carries what that may cost. The standard uncertainty gets, beyond `estima
 unseen      a part-time sensor looks at a share c of each period T: ``(1 - c) T s`` a period, s the
             spread between neighbouring readings of the trace (`unseen.pooled_variance`)
 own edges   the work may begin after the trace does, and end before it: the root mean square of
-            both times, given the readings (`idle_edges_s`), times the class's power
+            that time, given the readings (`idle_inside_s`), times the class's power
 structure   at any other edge: what the reading averages away (`unseen.hidden_swing`), and the
             response's delay times the swing of the readings around it
 """
@@ -34,13 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Unlabelled"]
 
-# A host that has entered the trace launches within milliseconds (Python, tokenising): the prior of
-# how long the device still idles is exponential with this mean. Readings that say more are heard.
-_USUAL_IDLE_S = 0.005
+# A host that has entered the trace mostly launches within some milliseconds (Python, tokenising),
+# now and then much later: half-Cauchy with this scale. Readings that say more are heard.
+_USUAL_IDLE_S = 0.01
 _IDLE_MS = (0.0, 0.5, 1, 2, 4, 6, 9, 13, 18, 25, 35, 50, 70, 100, 140, 200, 280, 400)
-_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the idle time that another delay may explain
-_POINTS = 5  # of the response's posterior
-_BELOW_S = 0.004  # as soft as the prior's own lower end
+_ALONE_S = 0.01  # one edge alone, whose time the delay may explain: a few of the usual
+_NEVER = 1e12
 
 
 class Unlabelled:
@@ -66,7 +65,7 @@ class Unlabelled:
         total = u.value - fitted.design(response) @ fitted.beta
         self._centre, self._level = centre, total
         self.swing_w = float(abs(fitted.beta[0]))
-        self.idle_s = idle_edges_s(fitted, response)
+        self.idle_s = idle_inside_s(fitted, response)
         self._delay_u_s = self._delay_spread()
         self._unseen = self._build_unseen(bounds_ns)
 
@@ -78,8 +77,8 @@ class Unlabelled:
         return math.sqrt(float(weight @ (lag - mean) ** 2) / float(weight.sum()))
 
     def _build_unseen(self, bounds_ns: tuple[int, int]) -> _core.EnergyCurve | None:
-        period_s, window_s = self._period_s, self._response.reach_s - self._response.delay_s
-        unseen_s = max(period_s - window_s, 0.0)
+        period_s = self._period_s
+        unseen_s = max(period_s - _looks_s(self._response), 0.0)
         inside = (self._centre >= self.start_ns) & (self._centre <= self.end_ns)
         if unseen_s == 0.0:
             return None
@@ -102,12 +101,14 @@ class Unlabelled:
     def edges(self, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.float64]:
         """Variance of both edges, J^2: never more than any power over the window."""
         duration_s = (ends - starts) / NS_PER_S
-        found = np.zeros(len(starts))
+        # How much of the idle time at either end the window may hold.
+        alone_s = max(self.idle_s, _ALONE_S)
+        head = np.clip(alone_s - np.abs(starts - self.start_ns) / NS_PER_S, 0.0, duration_s)
+        tail = np.clip(alone_s - np.abs(ends - self.end_ns) / NS_PER_S, 0.0, duration_s)
+        whole = (starts <= self.start_ns) & (ends >= self.end_ns)
+        idle_s = np.where(whole, self.idle_s, np.hypot(head, tail))
+        found = (self.swing_w * idle_s) ** 2
         for t in (starts, ends):
-            for own, idle_s in zip((self.start_ns, self.end_ns), self.idle_s, strict=True):
-                # An edge inside the idle time would cut off only a part of it.
-                missed_s = np.maximum(idle_s - np.abs(t - own) / NS_PER_S, 0.0)
-                found += (self.swing_w * np.minimum(missed_s, duration_s)) ** 2
             inner = (t > self.start_ns) & (t < self.end_ns)
             found += np.where(inner, self._structure(t), 0.0)
         bound = ((self._limits[1] - self._limits[0]) * duration_s) ** 2 / 3
@@ -122,70 +123,62 @@ class Unlabelled:
         running = np.where(
             (t > self.start_ns) & (t < self.end_ns), float(self._fitted.beta[0]), 0.0
         )
-        tau_s = max(self._period_s, self._response.reach_s - self._response.delay_s)
+        tau_s = max(self._period_s, _looks_s(self._response))
         hidden = hidden_swing(around.mean(axis=0) + running, self._limits, tau_s)
         return np.asarray(hidden + (self._delay_u_s * np.ptp(around, axis=0)) ** 2)
 
 
-def idle_edges_s(fitted: ActivityFit, response: Response) -> tuple[float, float]:
-    """Root mean square of the idle time after the trace's start, and before its end, s.
+def _looks_s(response: Response) -> float:
+    """Time that a reading averages; of an RC the boxcar with the same noise bandwidth, 2 tau."""
+    return response.window_s * (2 if response.family == "rc" else 1)
 
-    A reading shows when the work began plus the delay of the sensor; both edges share the delay,
-    so that the readings limit how much less than the trace the work lasted, whatever the delay is
-    (profile likelihood over the delay).
+
+def idle_inside_s(fitted: ActivityFit, response: Response) -> float:
+    """Root mean square of the time by which the work was shorter than the trace, s.
+
+    Readings show when the work began plus the sensor's delay, and when it ended plus the same
+    delay: they limit how long the device idled inside the trace whatever the delay is. For each
+    such time the likeliest delay and window are sought (profile likelihood).
     """
+    from scipy.optimize import minimize
+
     spans, u = fitted.spans, fitted.updates
     start, end = int(spans.starts_ns[0]), int(spans.ends_ns[0])
-    half = (end - start) / 2
-    idle_ns = np.array([m * NS_PER_MS for m in _IDLE_MS if m * NS_PER_MS < half]).astype(np.int64)
+    idle_ns = np.array([m * NS_PER_MS for m in _IDLE_MS if m * NS_PER_MS < (end - start) / 2])
     likelihood = Likelihood(
         u.value, fitted.weight, u.steps, fitted.belief.drift, fitted.high_w - fitted.low_w
     )
-    delays = _delays(fitted, response)
-    lowest = min(p.delay_low_s for p in fitted.prior.responses) - _BELOW_S
-    # The prior of a grid that grows: what each point stands for.
-    log_prior = np.log(np.gradient(idle_ns.astype(float))) if len(idle_ns) > 1 else np.zeros(1)
-    log_prior = log_prior - idle_ns / NS_PER_S / _USUAL_IDLE_S
+    prior = next(p for p in fitted.priors() if p.family == response.family)
+    fixed = prior.family == "continuous" or prior.window_spread == 0
 
-    def best(idle: int, at_start: bool) -> float:
-        tried = (
-            replace(response, delay_s=d - share * idle / NS_PER_S)
-            for d in delays
-            for share in (_SHARES if idle else (0.0,))
-        )
-        signed = idle if at_start else -idle
-        return max(
-            (
-                likelihood.of(_seen(fitted, start, end, signed, r))
-                for r in tried
-                if r.delay_s >= lowest
-            ),
-            default=-math.inf,
-        )
+    def lost(v: NDArray[np.float64], idle: int) -> float:
+        window_s = response.window_s if fixed else prior.window_s * math.exp(float(v[1]))
+        if not 1e-4 < window_s < 20.0 and not fixed:
+            return _NEVER
+        r = replace(response, window_s=window_s, delay_s=float(v[0]))
+        seen = filtered_dense(_shorter(start, end - idle), u.t_ns, r)
+        return -likelihood.of(seen) - prior.log_density(r)
 
-    found = []
-    for at_start in (True, False):
-        logs = np.array([best(i, at_start) for i in idle_ns.tolist()]) + log_prior
-        share = np.exp(logs - logs.max())
-        found.append(math.sqrt(float(share @ (idle_ns / NS_PER_S) ** 2) / float(share.sum())))
-    return found[0], found[1]
-
-
-def _delays(fitted: ActivityFit, response: Response) -> list[float]:
-    """The likeliest delays of the likeliest window, s."""
-    points = sorted(fitted.belief.points, key=lambda p: -p.weight)[:_POINTS]
-    lag = [p.response.lag_s for p in points if p.response.family == response.family]
-    return [response.delay_s, *(at - response.lag_s + response.delay_s for at in lag)]
+    usual = 0.0 if fixed else math.log(response.window_s / prior.window_s)
+    found, last = [], np.array([response.delay_s, usual])
+    for idle in idle_ns.astype(np.int64).tolist():
+        late = np.array([response.delay_s - idle / NS_PER_S, usual])
+        near = [last, late, (last + late) / 2, np.array([last[0], 0.0]), np.array([late[0], 0.0])]
+        first = min(near, key=lambda v: lost(v, idle))
+        simplex = first + np.array([[0.0, 0.0], [0.002, 0.0], [0.0, 0.05]])
+        result = minimize(
+            lost, first, (idle,), "Nelder-Mead",
+            options={"initial_simplex": simplex, "xatol": 1e-6, "fatol": 0.05, "maxfev": 60},
+        )  # fmt: skip
+        last = result.x
+        found.append(-float(result.fun))
+    # The prior of a grid that grows: what each point stands for, and a half-Cauchy.
+    idle_s = idle_ns / NS_PER_S
+    room = np.gradient(idle_s) if len(idle_s) > 1 else np.ones(1)
+    share = np.exp(np.array(found) - max(found)) * room / (1 + (idle_s / _USUAL_IDLE_S) ** 2)
+    return math.sqrt(float(share @ idle_s**2) / float(share.sum()))
 
 
-def _seen(
-    fitted: ActivityFit, start: int, end: int, idle: int, response: Response
-) -> NDArray[np.float64]:
-    """What readings see of work that idles after the start (or, negative, before the end)."""
-    activity = _core.Activity(
-        np.array([start + max(idle, 0)], np.int64),
-        np.array([end + min(idle, 0)], np.int64),
-        np.zeros(1, np.int32),
-        1,
-    )
-    return filtered_dense(activity, fitted.updates.t_ns, response)
+def _shorter(start: int, end: int) -> _core.Activity:
+    times = np.array([start], np.int64), np.array([end], np.int64)
+    return _core.Activity(*times, np.zeros(1, np.int32), 1)
