@@ -141,8 +141,7 @@ def evaluated(trace: Trace, blocks: Sequence[Block], names: tuple[str, ...]) -> 
     NoReadingsError
         When a device in scope gave nothing: a sum without it would be wrong.
     """
-    _, models = trace._models()
-    chosen = trace._chosen(models, None)
+    chosen = trace._evaluated().chosen(None)
     if not chosen:
         raise NoReadingsError("no device in scope gave a reading")
     blocks, left_out = _readable(chosen, blocks, names)

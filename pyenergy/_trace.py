@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _core, _windows
-from ._energies import METHODS, DeviceEnergies
-from ._energy import Energy, combine
-from ._profiles import of_recorded
-from .errors import DeviceError, NoReadingsError, OptionError, WindowError
+from . import _core
+from ._energies import METHODS
+from ._evaluation import Evaluation, span_table
+from .errors import DeviceError, OptionError
 from .recording.recorded import Recorded
 from .recording.series import Series
-from .sensor.spans import Spans
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import ArrayLike, NDArray
 
+    from ._energies import DeviceEnergies
+    from ._energy import Energy
     from ._session import Session
     from .recording.marks import Mark
     from .sensor.profile import Profile
@@ -42,10 +42,8 @@ class Trace:
 
     def __init__(self, source: Session | Recorded) -> None:
         self._source = source
-        self._computed: dict[str, tuple[Recorded, dict[str, DeviceEnergies]]] = {}
+        self._computed: dict[str, Evaluation] = {}  # by method
         self._profile: Profile | None = None
-        self._unreadable: dict[str, str] = {}
-        self._missing: dict[str, dict[str, str]] = {}  # the same, by method
         self._extra: dict[str, Any] = {}
         self._spans: list[Mark] = []
         if isinstance(source, Recorded):
@@ -149,8 +147,7 @@ class Trace:
         OptionError
             For a method that does not exist.
         """
-        recorded, models = self._models(method, wait)
-        return combine([m.energy(*recorded.bounds_ns) for m in self._chosen(models, None)])
+        return self._evaluated(method, wait).total()
 
     @property
     def energies(self) -> dict[str, Energy]:
@@ -158,14 +155,12 @@ class Trace:
 
         Devices that gave no usable reading are absent here and named in `unreadable`.
         """
-        recorded, models = self._models()
-        return {name: model.energy(*recorded.bounds_ns) for name, model in models.items()}
+        return self._evaluated().energies()
 
     @property
     def unreadable(self) -> dict[str, str]:
         """Devices in scope that gave no usable reading, and why."""
-        self._models()
-        return dict(self._unreadable)
+        return dict(self._evaluated().unreadable)
 
     def window(
         self,
@@ -194,10 +189,7 @@ class Trace:
         WindowError
             When the window is reversed or outside the recording.
         """
-        recorded, models = self._models(method, wait)
-        starts, ends = _windows.checked([t0_ns], [t1_ns], recorded.bounds_ns)
-        chosen = self._chosen(models, device)
-        return combine([m.energy(int(starts[0]), int(ends[0])) for m in chosen])
+        return self._evaluated(method, wait).window(t0_ns, t1_ns, device)
 
     def windows(
         self,
@@ -235,7 +227,7 @@ class Trace:
         WindowError
             When a window is reversed or outside the recording, or lengths differ.
         """
-        joules, u, u_same_card = self._terms(starts_ns, ends_ns, device, method)
+        joules, u, u_same_card = self._evaluated(method).windows(starts_ns, ends_ns, device)
         return joules, u_same_card if same_card else u
 
     # What was measured ---------------------------------------------------------------------
@@ -256,9 +248,9 @@ class Trace:
     @property
     def mean_power_w(self) -> float:
         """Energy over duration, W."""
-        recorded, _ = self._models()
-        start, end = recorded.bounds_ns
-        return self.energy.joules / ((end - start) / NS_PER_S)
+        evaluated = self._evaluated()
+        start, end = evaluated.recorded.bounds_ns
+        return evaluated.total().joules / ((end - start) / NS_PER_S)
 
     @property
     def peak_power_w(self) -> float:
@@ -266,12 +258,7 @@ class Trace:
 
         A reading is an average over the sensor's window: shorter peaks do not show.
         """
-        recorded, models = self._models()
-        start, end = recorded.bounds_ns
-        curves = [model.model.curve for model in models.values()]
-        times = np.unique(np.concatenate([np.array([start, end]), *(c.knots()[0] for c in curves)]))
-        times = times[(times >= start) & (times <= end)]
-        return float(np.max(np.sum([curve.values(times) for curve in curves], axis=0)))
+        return self._evaluated().peak_power_w()
 
     def series(self, name: str) -> Series:
         """Readings of one channel, such as ``"gpu:0/power"``; zero-copy, read-only.
@@ -306,27 +293,10 @@ class Trace:
         offset), ``mean_power_w``; all devices in scope.
         Spans may nest and overlap: their energies do not add up to the trace's.
         """
-        import polars as pl
-
         recorded = self._recorded()
         low, high = recorded.bounds_ns
         marks = [m for m in recorded.marks if m.start_ns >= low and m.end_ns <= high]
-        starts = np.array([m.start_ns for m in marks], dtype=np.int64)
-        ends = np.array([m.end_ns for m in marks], dtype=np.int64)
-        joules, u, own = self._terms(starts, ends, None, "model") if marks else [np.zeros(0)] * 3
-        return pl.DataFrame(
-            {
-                "name": pl.Series([m.name for m in marks], dtype=pl.String),
-                "depth": pl.Series([m.depth for m in marks], dtype=pl.Int64),
-                "start_ns": starts,
-                "end_ns": ends,
-                "duration_s": (ends - starts) / NS_PER_S,
-                "energy_j": joules,
-                "u_j": u,
-                "u_same_card_j": own,
-                "mean_power_w": joules / np.maximum(ends - starts, 1) * NS_PER_S,
-            }
-        )
+        return span_table(marks, self._evaluated() if marks else None)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -385,20 +355,6 @@ class Trace:
 
     # Inside --------------------------------------------------------------------------------
 
-    def _terms(
-        self, starts_ns: ArrayLike, ends_ns: ArrayLike, device: str | None, method: str
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """(joules, u, u_same_card) of windows, all chosen devices together."""
-        recorded, models = self._models(method)
-        starts, ends = _windows.checked(starts_ns, ends_ns, recorded.bounds_ns)
-        joules, variance, own = (np.zeros(starts.shape) for _ in range(3))
-        for model in self._chosen(models, device):
-            terms = model.terms(starts, ends)
-            joules += terms.joules
-            variance += terms.u**2
-            own += terms.u_same_card**2
-        return joules, np.sqrt(variance), np.sqrt(own)
-
     def _recorded(self, wait: bool = True) -> Recorded:
         from dataclasses import replace
 
@@ -409,46 +365,22 @@ class Trace:
         marks = sorted((*recorded.marks, *self._spans), key=lambda m: (m.start_ns, -m.end_ns))
         return replace(recorded, extra=dict(self._extra), marks=tuple(marks))
 
-    def _models(
-        self, method: str = "model", wait: bool = True
-    ) -> tuple[Recorded, dict[str, DeviceEnergies]]:
+    def _evaluated(self, method: str = "model", wait: bool = True) -> Evaluation:
         if method not in METHODS:
             raise OptionError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         if method in self._computed:
-            self._unreadable = self._missing.get(method, {})
             return self._computed[method]
         # Asked first: what is read from a trace that closes meanwhile is not its last word.
         is_open = not isinstance(self._source, Recorded) and self._source.is_open
-        recorded = self._recorded(wait)
-        if recorded.bounds_ns[1] <= recorded.bounds_ns[0]:
-            raise WindowError("the trace has no duration")
-        models: dict[str, DeviceEnergies] = {}
-        unreadable: dict[str, str] = {}
-        spans = Spans.of([(m.name, m.start_ns, m.end_ns) for m in recorded.marks])
-        for name, device in recorded.devices.items():
-            profile = self._profile or of_recorded(recorded, device)
-            try:
-                models[name] = DeviceEnergies(device, recorded.bounds_ns, spans, profile, method)
-            except NoReadingsError as error:
-                unreadable[name] = str(error)
-        self._unreadable = unreadable  # as a whole: another thread may be asking
+        evaluated = Evaluation.of(self._recorded(wait), self._profile, method)
         if not is_open and wait:
-            self._computed[method] = recorded, models
-            self._missing[method] = unreadable
-        return recorded, models
+            self._computed[method] = evaluated
+        return evaluated
 
-    def _chosen(
-        self, models: dict[str, DeviceEnergies], device: str | None
-    ) -> list[DeviceEnergies]:
-        if device is None and not self._unreadable:
-            return list(models.values())
-        if device is None or device in self._unreadable:
-            wanted = self._unreadable if device is None else {device: self._unreadable[device]}
-            rest = f"; read: {', '.join(models)} (see .energies)" if models else ""
-            raise NoReadingsError("no energy for " + "; ".join(wanted.values()) + rest)
-        if device not in models:
-            raise DeviceError(f"no device {device!r} in this trace; it has: {', '.join(models)}")
-        return [models[device]]
+    def _models(self) -> tuple[Recorded, dict[str, DeviceEnergies]]:
+        """For tests that look at the model behind an energy."""
+        evaluated = self._evaluated()
+        return evaluated.recorded, evaluated.models
 
 
 def _without_profiles(recorded: Recorded) -> Recorded:

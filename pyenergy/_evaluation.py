@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording evaluated: a model of every device's energy, and what follows for windows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import _windows
+from ._energies import DeviceEnergies
+from ._energy import combine
+from ._profiles import of_recorded
+from .errors import DeviceError, NoReadingsError, WindowError
+from .sensor.spans import Spans
+from .units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+    from numpy.typing import ArrayLike, NDArray
+
+    from ._energy import Energy
+    from .recording.marks import Mark
+    from .recording.recorded import Recorded
+    from .sensor.profile import Profile
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Evaluation", "span_table"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a recording says of its devices' energies, by one method.
+
+    Attributes
+    ----------
+    recorded : Recorded
+    models : dict of str to DeviceEnergies
+        By device id; those that gave no usable reading are absent.
+    unreadable : dict of str to str
+        Device ids that are absent, and why.
+    """
+
+    recorded: Recorded
+    models: dict[str, DeviceEnergies]
+    unreadable: dict[str, str]
+
+    @classmethod
+    def of(cls, recorded: Recorded, profile: Profile | None, method: str) -> Evaluation:
+        """Model every device; ``profile``: in place of the calibrations that were recorded.
+
+        Raises
+        ------
+        WindowError
+            When the recording has no duration.
+        """
+        if recorded.bounds_ns[1] <= recorded.bounds_ns[0]:
+            raise WindowError("the trace has no duration")
+        spans = Spans.of([(m.name, m.start_ns, m.end_ns) for m in recorded.marks])
+        models: dict[str, DeviceEnergies] = {}
+        unreadable: dict[str, str] = {}
+        for name, device in recorded.devices.items():
+            known = profile or of_recorded(recorded, device)
+            try:
+                models[name] = DeviceEnergies(device, recorded.bounds_ns, spans, known, method)
+            except NoReadingsError as error:
+                unreadable[name] = str(error)
+        return cls(recorded, models, unreadable)
+
+    def chosen(self, device: str | None) -> list[DeviceEnergies]:
+        """The model of one device, or of all in scope (None).
+
+        Raises
+        ------
+        NoReadingsError
+            When one of them gave nothing: a sum without it would be wrong.
+        DeviceError
+            When there is no such device.
+        """
+        if device is None and not self.unreadable:
+            return list(self.models.values())
+        if device is None or device in self.unreadable:
+            wanted = self.unreadable if device is None else {device: self.unreadable[device]}
+            rest = f"; read: {', '.join(self.models)} (see .energies)" if self.models else ""
+            raise NoReadingsError("no energy for " + "; ".join(wanted.values()) + rest)
+        if device not in self.models:
+            there = ", ".join(self.models)
+            raise DeviceError(f"no device {device!r} in this trace; it has: {there}")
+        return [self.models[device]]
+
+    def energies(self) -> dict[str, Energy]:
+        """Energy of the whole recording by device id."""
+        return {name: m.energy(*self.recorded.bounds_ns) for name, m in self.models.items()}
+
+    def total(self) -> Energy:
+        """Energy of the whole recording, all devices in scope together."""
+        return combine([m.energy(*self.recorded.bounds_ns) for m in self.chosen(None)])
+
+    def window(self, t0_ns: int, t1_ns: int, device: str | None) -> Energy:
+        """Energy of one window, with its notes."""
+        starts, ends = _windows.checked([t0_ns], [t1_ns], self.recorded.bounds_ns)
+        chosen = self.chosen(device)
+        return combine([m.energy(int(starts[0]), int(ends[0])) for m in chosen])
+
+    def windows(
+        self, starts_ns: ArrayLike, ends_ns: ArrayLike, device: str | None
+    ) -> tuple[Floats, Floats, Floats]:
+        """(joules, u, u_same_card) of windows, all chosen devices together."""
+        starts, ends = _windows.checked(starts_ns, ends_ns, self.recorded.bounds_ns)
+        joules, variance, own = (np.zeros(starts.shape) for _ in range(3))
+        for model in self.chosen(device):
+            terms = model.terms(starts, ends)
+            joules += terms.joules
+            variance += terms.u**2
+            own += terms.u_same_card**2
+        return joules, np.sqrt(variance), np.sqrt(own)
+
+    def peak_power_w(self) -> float:
+        """Largest sum of the devices' readings at one moment, W."""
+        start, end = self.recorded.bounds_ns
+        curves = [model.model.curve for model in self.models.values()]
+        times = np.unique(np.concatenate([np.array([start, end]), *(c.knots()[0] for c in curves)]))
+        times = times[(times >= start) & (times <= end)]
+        return float(np.max(np.sum([curve.values(times) for curve in curves], axis=0)))
+
+
+def span_table(marks: Sequence[Mark], evaluation: Evaluation | None) -> pl.DataFrame:
+    """One row for each mark, as `Trace.spans` describes it; None: there are no marks."""
+    import polars as pl
+
+    starts = np.array([m.start_ns for m in marks], dtype=np.int64)
+    ends = np.array([m.end_ns for m in marks], dtype=np.int64)
+    joules = u = own = np.zeros(0)
+    if evaluation is not None:
+        joules, u, own = evaluation.windows(starts, ends, None)
+    return pl.DataFrame(
+        {
+            "name": pl.Series([m.name for m in marks], dtype=pl.String),
+            "depth": pl.Series([m.depth for m in marks], dtype=pl.Int64),
+            "start_ns": starts,
+            "end_ns": ends,
+            "duration_s": (ends - starts) / NS_PER_S,
+            "energy_j": joules,
+            "u_j": u,
+            "u_same_card_j": own,
+            "mean_power_w": joules / np.maximum(ends - starts, 1) * NS_PER_S,
+        }
+    )
