@@ -157,13 +157,7 @@ def _profile(
     )
     if compared is not None:
         try:
-            profile = replace(
-                profile,
-                gain=compared.gain,
-                gain_u=compared.gain_u,
-                offset_w=compared.offset_w,
-                offset_u_w=compared.offset_u_w,
-            )
+            profile = _scaled(profile, compared)
         except OptionError as error:
             raise OptionError(f"the meter and the card cannot be compared: {error}") from None
         details["meter_unix_s"] = now
@@ -174,13 +168,14 @@ def _profile(
                 "stays near 0 ± 5 W"
             )
     elif previous is not None and previous.by_meter and previous.channel == main.source:
-        profile = replace(
-            profile,
-            gain=previous.gain,
-            gain_u=previous.gain_u,
-            offset_w=previous.offset_w,
-            offset_u_w=previous.offset_u_w,
-        )
+        profile = _scaled(profile, previous)
         details |= {k: v for k, v in previous.details.items() if k.startswith("meter_")}
         notes.append("no meter this time: gain and offset are kept from the profile so far")
     return replace(profile, details=details), notes
+
+
+def _scaled(profile: Profile, by: MeterFit | Profile) -> Profile:
+    """With another's gain and offset."""
+    return replace(
+        profile, gain=by.gain, gain_u=by.gain_u, offset_w=by.offset_w, offset_u_w=by.offset_u_w
+    )
