@@ -9,9 +9,9 @@
 #include <memory>
 #include <string>
 
+#include "lone_card.h"
 #include "simgpu/control.h"
 #include "simgpu/power_law.h"
-#include "simgpu/presets.h"
 #include "simgpu/sensor_model.h"
 #include "simgpu/world.h"
 
@@ -19,13 +19,6 @@ namespace {
 
 using namespace pyenergy;
 using namespace pyenergy::simgpu;
-
-std::unique_ptr<Card> make(const char* preset) {
-  auto card = std::make_unique<Card>();
-  pthread_mutex_init(&card->mutex, nullptr);
-  make_card(*card, find_preset(preset), 0);
-  return card;
-}
 
 void count_readings(Card& card, Ns epoch) {
   EnergyCounter counter = card.counter;

@@ -7,23 +7,15 @@
 #include <memory>
 #include <vector>
 
+#include "lone_card.h"
 #include "simgpu/control.h"
 #include "simgpu/power_law.h"
-#include "simgpu/presets.h"
 #include "simgpu/segment.h"
 
 namespace {
 
 using namespace pyenergy;
 using namespace pyenergy::simgpu;
-
-// A card outside any world; its mutex is a plain one.
-std::unique_ptr<Card> make(const char* preset) {
-  auto card = std::make_unique<Card>();
-  pthread_mutex_init(&card->mutex, nullptr);
-  make_card(*card, find_preset(preset), 0);
-  return card;
-}
 
 // One of each segment kind, clock changes inside segments, edges that meet no grid.
 std::unique_ptr<Card> busy_card(double leak) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 
+#include "lone_card.h"
 #include "simgpu/control.h"
 #include "simgpu/faults.h"
 #include "simgpu/power_law.h"
@@ -16,13 +17,6 @@ namespace {
 
 using namespace pyenergy;
 using namespace pyenergy::simgpu;
-
-std::unique_ptr<Card> make(const char* preset) {
-  auto card = std::make_unique<Card>();
-  pthread_mutex_init(&card->mutex, nullptr);
-  make_card(*card, find_preset(preset), 0);
-  return card;
-}
 
 // A card whose sensor shows every error at once.
 std::unique_ptr<Card> crooked_card() {
