@@ -37,8 +37,8 @@ _FEWEST_BLOCKS = 5  # of each function before it may be called known
 _FIRST_LOOK_S, _LOOK_S, _LOOK_SHARE, _LONGEST_LOOK_S = 3.0, 5.0, 0.1, 15.0
 _MARGIN = 0.97  # of `rel`: the last evaluation must not come out a hair above it
 _MOST_SPANS = 20_000  # with reset every call is a span
-_RESETS_ALONE = 0.3  # share of blocks before which reset runs by itself, to be told from the calls
-_UNKNOWN_S = 0.1
+_RESETS_ALONE = 0.5  # share of blocks before which reset runs by itself, to be told from the calls
+_UNKNOWN_S = 0.1  # update period where the catalogue knows none: that of most cards
 
 
 @dataclass
@@ -49,6 +49,7 @@ class _Function:
     call_s: float = 0.0
     last_calls: int = 0
     warm: list[Block] = field(default_factory=list)
+    ended_ns: list[int] = field(default_factory=list)  # of blocks, which with reset are many spans
 
 
 def scale_of(trace: Trace) -> float:
@@ -90,11 +91,13 @@ class Campaign:
         self.blocks: list[Block] = []
         self.notes: list[str] = []
         self._functions = {name: _Function(call) for name, call in functions.items()}
+        self._reset = None if options.reset is None else _Function(options.reset)
         self._options, self._session, self._trace = options, session, trace
         self._scale_s = scale_s
         self._rng = np.random.default_rng(options.seed)
         self._begin_ns = _core.now_ns()
         self._edge_s = max(min(_EDGE_S, 0.1 * options.budget_s), min(scale_s, 0.3 * _EDGE_S))
+        self._end_s = options.budget_s - self._edge_s  # of the last block
 
     @property
     def elapsed_s(self) -> float:
@@ -120,7 +123,7 @@ class Campaign:
 
     def _rounds(self, judge: Judge, progress: Progress) -> None:
         began_s = self.elapsed_s
-        end_s = self._options.budget_s - self._edge_s
+        end_s = self._end_s
         look_s = began_s + min(_FIRST_LOOK_S, 0.4 * (end_s - began_s))
         known: frozenset[str] = frozenset()
         state = "measuring"
@@ -149,7 +152,8 @@ class Campaign:
             if self.elapsed_s + one_s > end_s and self._has_run(step.name):
                 continue
             room = int((end_s - self.elapsed_s) / one_s) if one_s > 0 else step.calls
-            self._block(step.name, step.name, max(1, min(step.calls, room)))
+            made = self._block(step.name, step.name, max(1, min(step.calls, room)))
+            self._functions[step.name].ended_ns.append(made[-1].end_ns)
             time.sleep(step.gap_s)
             ran = True
         return ran
@@ -160,10 +164,11 @@ class Campaign:
     def _look(self, judge: Judge) -> dict[str, float]:
         """Relative half-widths reached so far, from the blocks that readings cover by now."""
         covered = _core.now_ns() - round(3 * self._scale_s * NS_PER_S)
-        done = [b for b in self.blocks if b.end_ns < covered]
-        counts = {name: sum(b.name == name for b in done) for name in self._functions}
-        if min(counts.values()) < _FEWEST_BLOCKS:
+        # Not the spans: with reset every call is one, and a single block would do.
+        classes = [*self._functions.values(), *([self._reset] if self._reset else [])]
+        if min(sum(end < covered for end in c.ended_ns) for c in classes) < _FEWEST_BLOCKS:
             return {}
+        done = [b for b in self.blocks if b.end_ns < covered]
         try:
             return dict(judge(self._trace, done) or {})
         except NoReadingsError:
@@ -180,19 +185,17 @@ class Campaign:
 
     def _block(self, name: str, label: str, calls: int) -> list[Block]:
         """Run calls of a function and label them; with reset, each call is a span of its own."""
-        function, reset = self._functions[name], self._options.reset
+        function, reset = self._functions[name], self._reset
         first = len(self.blocks)
         if reset is None:
             self._spanned(name, label, calls)
         else:
             # A span each: fewer in a block where the budget would hold too many of them.
-            scale = 2 * self._scale_s / self._options.budget_s
-            calls = min(calls, max(1, int(_MOST_SPANS * scale)))
-            if self._rng.random() < _RESETS_ALONE:
-                for _ in range(int(self._rng.integers(1, calls + 2))):
-                    self._reset(reset)
-            for _ in range(calls):
-                self._reset(reset)
+            most = max(1, int(_MOST_SPANS * 2 * self._scale_s / self._options.budget_s))
+            if not reset.ended_ns or self._rng.random() < _RESETS_ALONE:
+                self._resets_alone(reset, most)
+            for _ in range(min(calls, most)):
+                self._run_reset(reset)
                 self._spanned(name, label, 1)
         made = self.blocks[first:]
         function.last_calls = sum(b.calls for b in made)
@@ -201,6 +204,22 @@ class Campaign:
             lasted = (made[-1].end_ns - made[0].start_ns) / NS_PER_S / len(made)
             function.call_s = max(function.call_s, lasted)
         return made
+
+    def _resets_alone(self, reset: _Function, most: int) -> None:
+        """A block of resets as long as one of calls is.
+
+        Between calls that are all alike every reading holds the same mixture of the two, and what
+        little tells them apart is mostly late labels. A sensor that looks at a quarter of the time
+        must find resets and nothing else when it looks.
+        """
+        if reset.last_calls == 0:
+            self._run_reset(reset)  # how long does it take?
+        count = calls_for(self._rng, reset.call_s, self._scale_s, max(reset.last_calls, 1))
+        room = int((self._end_s - self.elapsed_s) / reset.call_s)
+        reset.last_calls = max(1, min(count, most, room))
+        for _ in range(reset.last_calls):
+            end_ns = self._run_reset(reset)
+        reset.ended_ns.append(end_ns)
 
     def _spanned(self, name: str, label: str, calls: int) -> None:
         call = self._functions[name].call
@@ -217,12 +236,15 @@ class Campaign:
         self._trace.add_span(Mark(label, start_ns, end_ns))
         self.blocks.append(Block(name, start_ns, end_ns, calls))
 
-    def _reset(self, reset: Callable[[], object]) -> None:
+    def _run_reset(self, reset: _Function) -> int:
         """A class of its own: always just before a call, its work would pass for the call's."""
         start_ns = _core.now_ns()
-        reset()
+        reset.call()
         self._synchronize()
-        self._trace.add_span(Mark("(reset)", start_ns, _core.now_ns()))
+        end_ns = _core.now_ns()
+        self._trace.add_span(Mark("(reset)", start_ns, end_ns))
+        reset.call_s = max((end_ns - start_ns) / NS_PER_S, 1e-9)
+        return end_ns
 
     def _synchronize(self) -> None:
         if self._session.sync:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,12 +18,14 @@ from simulate import START_NS
 import pyenergy
 from pyenergy import _core
 from pyenergy._blocks import Block, calls_for, gap_s, next_round
+from pyenergy._campaign import Campaign
 from pyenergy._combined import combined
 from pyenergy._measure_options import Options, name_of
 from pyenergy._measured import Measured, evaluated
 from pyenergy._trace import Trace
 from pyenergy._warmup import settled_from
 from pyenergy.errors import EstimateWarning, OptionError
+from pyenergy.recording.marks import Mark
 from pyenergy.sensor.response import Response, filtered
 from pyenergy.units import NS_PER_S
 
@@ -113,6 +117,33 @@ def test_a_series_settles_where_it_stops_moving() -> None:
     assert settled_from([1, 1, 1], 0.01) is None  # too few to tell
     assert settled_from([np.nan] * 20, 0.01) is None
     assert settled_from(np.ones(20), 0.01) == 0
+
+
+# The campaign.
+
+
+def test_with_reset_blocks_are_counted_and_not_their_calls() -> None:
+    """Every call is a span: five of them are one block, which a sensor may see once."""
+    spans: list[Mark] = []
+    trace = SimpleNamespace(add_span=spans.append)
+    session = SimpleNamespace(sync=False, devices=())
+    options = Options(rel=0.5, reset=lambda: None)
+    functions = {"f": lambda: None}
+    made = Campaign(functions, options, session, trace, 0.004)  # type: ignore[arg-type]
+
+    def look() -> dict[str, float]:
+        time.sleep(4 * 0.004)  # until readings cover the blocks
+        return made._look(lambda _, blocks: {"f": float(len(blocks))})
+
+    for _ in range(4):
+        made._round(60.0, frozenset())
+    assert len(made.blocks) > 5
+    assert look() == {}
+    while made._reset is not None and len(made._reset.ended_ns) < 5:
+        made._round(60.0, frozenset())
+    made._round(60.0, frozenset())
+    assert look() == {"f": float(len(made.blocks))}
+    assert sum(s.name == "f" for s in spans) == len(made.blocks)
 
 
 # Sums of windows.
