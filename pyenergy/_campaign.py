@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ._session import Session
     from ._trace import Trace
 
-    # Half-widths relative to the energy per call, by function; None while nothing can be said.
-    Judge = Callable[[Trace, list[Block]], "Mapping[str, float] | None"]
+    # Half-widths relative to the energy per call, by function.
+    Judge = Callable[[Trace, list[Block]], Mapping[str, float]]
     Progress = Callable[[float, str], None]
 
 __all__ = ["Campaign", "scale_of"]
@@ -170,7 +170,7 @@ class Campaign:
             return {}
         done = [b for b in self.blocks if b.end_ns < covered]
         try:
-            return dict(judge(self._trace, done) or {})
+            return dict(judge(self._trace, done))
         except NoReadingsError:
             return {}  # too early for a fit; the end will say
 
