@@ -193,6 +193,15 @@ def test_an_exception_passes_and_nothing_runs_on(queue: Queue) -> None:
     assert samplers() == 0
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """Shells start what runs in the background with SIGINT ignored, and Python keeps to that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 @pytest.mark.parametrize("moment", ["call", "pause"])
 def test_ctrl_c_returns_what_is_there(
     queue: Queue, monkeypatch: pytest.MonkeyPatch, moment: str
