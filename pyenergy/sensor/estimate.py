@@ -17,12 +17,12 @@ drift     the level's own posterior, and its steps between readings: a step of s
           in a period T is ``s T / sqrt(12)``
 inside    scatter of the readings beyond that of the quietest class: spans of one class differ.
           ``s^2`` times the time that the sensor does not look at in each period
-slow      (in edges) spans shorter than the window of a one-second average are told apart only
-          while their pattern begins and ends; a third of their amplitude is allowed for (on an
-          RTX 3090 the first kernels draw 0.63 of what the later ones do)
 edges     the same scatter as structure inside a class, at edges that are not those of spans: a
           pattern of period p that leaves the scatter s behind a boxcar of W has an amplitude
-          of ``s pi W / p``, and cutting it at random costs about ``1.28 W s``
+          of ``s pi W / p``, and cutting it at random costs about ``1.28 W s``. And spans
+          shorter than the window of a one-second average are told apart only while their
+          pattern begins and ends: a third of their amplitude is allowed for (on an RTX 3090 the
+          first kernels draw 0.63 of what the later ones do)
 clock     scatter s of the readings that hold a span's edge, beyond the others: an energy of
           ``W s`` is somewhere else in the window, ``W s / sqrt(12)`` at each edge of a window
           that lies within W of an edge of a span

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trace in which nothing is labelled: `with pyenergy.trace(): work()` and no more.
+
+Its edges lie behind the sensor's response like those of a label, but nobody promised that work
+fills it or is the same throughout: the interval holds for work that is neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from drawn import KINDS, KNOWN, MS, Drawn, Load, measured
+from simulate import START_NS
+
+from pyenergy import Energy
+from pyenergy._trace import Trace
+from pyenergy.units import NS_PER_S
+
+BUSY_W = 350.0
+
+
+def unlabelled(kind: str, seed: int, load: Load) -> tuple[Energy, float]:
+    """(energy of the trace, its truth): bounds as the load's one span, which is not shown."""
+    labelled, truth, spans = measured(kind, seed, load)
+    _, start, end = spans[0]
+    recorded = labelled._source
+    trace = Trace(replace(recorded, marks=(), bounds_ns=(start, end)))  # type: ignore[type-var]
+    trace._profile = KNOWN
+    return trace.total(), float(truth([start], [end])[0])
+
+
+Fill = Callable[[Drawn, int, int], None]
+
+
+def trace_of(fill: Fill, seconds: tuple[float, float] = (1.0, 6.0)) -> Load:
+    def load(drawn: Drawn) -> list[tuple[str, int, int]]:
+        start = START_NS + 700 * MS
+        end = start + round(drawn.rng.uniform(*seconds) * NS_PER_S)
+        fill(drawn, start, end)
+        drawn.power(drawn.idle_w, end)
+        drawn.until_ns = end
+        return [("trace", start, end)]
+
+    return load
+
+
+def steady(drawn: Drawn, start: int, end: int) -> None:
+    drawn.power(BUSY_W, start)
+
+
+def late(drawn: Drawn, start: int, end: int) -> None:
+    """The host prepares for some milliseconds first, and tidies up afterwards."""
+    drawn.power(BUSY_W, start + round(drawn.rng.exponential(0.006) * NS_PER_S))
+    drawn.power(drawn.idle_w, end - round(drawn.rng.exponential(0.006) * NS_PER_S))
+
+
+def phases(drawn: Drawn, start: int, end: int) -> None:
+    """Loading, prefill, decode."""
+    first = start + round((end - start) * drawn.rng.uniform(0.2, 0.5))
+    second = first + round((end - first) * drawn.rng.uniform(0.3, 0.8))
+    for t, watts in ((start, 90.0), (first, 330.0), (second, 250.0)):
+        drawn.power(watts, t)
+
+
+def steps(drawn: Drawn, start: int, end: int) -> None:
+    t = start
+    while t < end:
+        drawn.power(float(drawn.rng.uniform(drawn.idle_w, 380)), t)
+        t += round(drawn.rng.exponential(0.3) * NS_PER_S)
+
+
+def ramp(drawn: Drawn, start: int, end: int) -> None:
+    low, high = drawn.rng.uniform(100, 380, 2)
+    for k in range(100):
+        drawn.power(float(low + (high - low) * k / 100), start + (end - start) * k // 100)
+
+
+def busy_before(drawn: Drawn, start: int, end: int) -> None:
+    drawn.power(300.0, START_NS - NS_PER_S)
+    drawn.power(drawn.idle_w, start - round(drawn.rng.uniform(0, 0.3) * NS_PER_S))
+    drawn.power(BUSY_W, start)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_burst_of_one_second(kind: str) -> None:
+    """Readings that are late by the response would miss 3 to 8 % of it."""
+    for seed in range(4):
+        energy, true = unlabelled(kind, seed, trace_of(steady, (1.0, 1.0)))
+        assert energy.joules == pytest.approx(true, rel=0.002)
+        assert energy.u < 0.05 * true
+        assert energy.method.startswith("activity of the whole trace")
+
+
+@pytest.mark.parametrize("fill", [late, phases, steps, ramp, busy_before])
+def test_the_interval_holds_for_work_that_is_not_steady(fill: Fill) -> None:
+    held, widths = [], []
+    for kind in KINDS:
+        for seed in range(5):
+            energy, true = unlabelled(kind, seed, trace_of(fill))
+            held.append(abs(energy.joules - true) <= 1.96 * energy.u)
+            widths.append(1.96 * energy.u / true)
+    assert np.mean(held) >= 0.9
+    assert np.median(widths) < 0.2
+
+
+def test_a_sensor_that_looks_away_says_so() -> None:
+    energy, _ = unlabelled("a100", 1, trace_of(steady))
+    assert any("a load in step with it would not show" in note for note in energy.notes)
+    assert dict(energy.terms)["inside"] > 0
+
+
+def test_a_trace_without_readings_from_around_it_is_the_readings_integral() -> None:
+    labelled, _, spans = measured("a100", 1, trace_of(steady, (3.0, 3.0)))
+    recorded = labelled._source
+    whole = Trace(replace(recorded, marks=()))  # type: ignore[type-var]
+    _, start, end = spans[0]
+    energy = whole.window(start, end)
+    assert energy.method.startswith("trapezoid")
