@@ -80,10 +80,14 @@ class DeviceEnergies:
         counter = device.runs.get("energy")
         # A reading that is always fresh has nothing to learn from a counter.
         slow = prior.update_ns != 0
-        by_readings = not isinstance(self.model, CounterModel)
-        if counter is not None and slow and method == "model" and by_readings:
-            assert not isinstance(self.model, CounterModel)
-            self._fusion = fuse(counter, device.runs[channel], self.model)
+        model = self.model
+        if (
+            counter is not None
+            and slow
+            and method == "model"
+            and not isinstance(model, CounterModel)
+        ):
+            self._fusion = fuse(counter, device.runs[channel], model)
             if self._fusion is not None and self._fusion.weight > 0:
                 self.method += f", energy counter ({device.channels['energy'].source})"
 
@@ -234,11 +238,11 @@ class DeviceEnergies:
         """Nothing would betray a load in step with a sensor that looks away."""
         prior = self.model.prior  # type: ignore[union-attr]
         counted = self._fusion is not None and self._fusion.hypothesis != "sensor"
-        if prior.coverage >= 1.0 or counted or "energy" in self.device.channels:
+        if prior.coverage >= 1.0 or counted:
             return []
         return [
             f"{self.device.meta.id}: the sensor looks at {prior.coverage:.0%} of the time and no "
-            "energy counter watches the rest: a load in step with it would not show; label the "
+            "energy counter tells of the rest: a load in step with it would not show; label the "
             "work with pyenergy.mark"
         ]
 

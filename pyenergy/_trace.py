@@ -73,13 +73,15 @@ class Trace:
         bounds_ns : (int, int), optional
             The time to speak of; None: from the first to the last of all.
         devices : mapping, optional
-            ``{"gpu:0": {"name": ..., "uuid": ..., "architecture": "ampere",
+            ``{"gpu:0": {"name": ..., "uuid": ..., "architecture": "ampere", "field": "instant",
             "power_max_w": 350.0}}``: what is known of the devices; all of it optional.
 
         Raises
         ------
         OptionError, RecordingError, TypeError
-            For readings and spans that cannot be.
+            For readings and spans that cannot be, or are in another unit.
+        DeviceError
+            When the profile is of another card.
 
         Examples
         --------
@@ -91,10 +93,8 @@ class Trace:
         """
         from .recording.readings import recorded_from_readings
 
-        _require_profile(profile)
         trace = cls(recorded_from_readings(readings, spans, bounds_ns=bounds_ns, devices=devices))
-        trace._profile = profile
-        return trace
+        return trace.calibrated(profile)
 
     def calibrated(self, profile: Profile | None) -> Trace:
         """The same measurement evaluated with a card's calibration; None: with none.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["CounterModel", "Fusion", "fuse"]
 
 _FEWEST_UPDATES = 10
+_QUANTUM_J = 1e-3  # nvmlDeviceGetTotalEnergyConsumption counts millijoules (nvml.h)
 _COUNTER_U = 0.01  # agreement of counter and integrated power that users report (sensors differ)
 _SHARP = 0.003  # a counter that adds up readings follows them this closely, relative to one
 # Terms that the counter replaces between two of its updates.
@@ -144,12 +145,14 @@ class Fusion:
 
 
 def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusion | None:
-    """Compare a counter with a model of the readings; None when it moved too little to tell."""
+    """Compare a counter with a model of the readings; None when it moved too little."""
     t, total, whole = _edges(counter, model.start_ns, model.end_ns)
     if len(t) < _FEWEST_UPDATES:
         return None
     seconds = np.maximum(np.diff(t), 1) / NS_PER_S
     modelled = model.windows(t[:-1], t[1:]).joules
+    if not bool((np.diff(total)[whole[1:]] > 0).any()):
+        return None
     steps = np.where(whole[1:], np.diff(total), modelled)
     across = model.windows(t[:1], t[-1:])
     counter_j, model_j = float(steps.sum()), float(across.joules[0])
@@ -215,6 +218,8 @@ def _edges(
     # The first run may have begun before we looked: its start is no update of the counter.
     inside = (t >= start_ns) & (t <= end_ns)
     inside[:1] = False
+    # The same value again, after a failed read or another recording's gap, is no update.
+    inside[1:] &= np.diff(value) != 0
     keep = np.flatnonzero(inside)
     keep = keep[np.diff(t[keep], prepend=np.iinfo(np.int64).min // 2) > 0]
     return t[keep], value[keep], whole[keep]
@@ -237,7 +242,7 @@ def _added_up(power: Runs, t: NDArray[np.int64]) -> NDArray[np.float64] | None:
 def _hypothesis(
     steps: NDArray[np.float64], modelled: NDArray[np.float64], added: NDArray[np.float64]
 ) -> Hypothesis:
-    """What the increments follow. Medians: one update that falls on the edge moves two of them."""
+    """What the increments follow. Trimmed: an update that falls on the edge moves two of them."""
     if len(steps) < _FEWEST_UPDATES:
         return "undecided"
 
@@ -259,9 +264,11 @@ def _tick_u(counter: Runs, steps: NDArray[np.float64], seconds: NDArray[np.float
     """Quantum, and the two edges' time at the mean power."""
     clock = fit_clock(counter)
     width = (counter.read_first_ns[1:] - counter.t_last_ns[:-1]) / NS_PER_S
-    edge_s = clock.u_t0_ns / NS_PER_S if clock is not None else float(np.median(width)) / 3.5
+    edge_s = (
+        clock.u_t0_ns / NS_PER_S if clock is not None else float(np.median(width)) / np.sqrt(12)
+    )
     rate_w = float(np.sqrt(np.mean((steps / seconds) ** 2)))
-    return float(np.sqrt(2 * (edge_s * rate_w) ** 2 + 2 * 1e-6 / 12))
+    return float(np.sqrt(2 * (edge_s * rate_w) ** 2 + 2 * _QUANTUM_J**2 / 12))
 
 
 class CounterModel:
