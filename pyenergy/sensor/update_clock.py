@@ -44,6 +44,9 @@ class UpdateClock:
         phase, a doubled update, a call that hung.
     origin_ns : int
         Origin of ``t0_ns`` on CLOCK_MONOTONIC.
+    phase_known : bool
+        False where ``u_t0_ns`` is no small part of the period: polls were as rare as the updates,
+        and neither they nor the work tell when in between (`coarse_clock`).
     """
 
     t0_ns: float
@@ -54,6 +57,7 @@ class UpdateClock:
     changes: int
     violations: int
     origin_ns: int
+    phase_known: bool = True
 
     @property
     def period_s(self) -> float:
