@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import NoReadingsError
 from ..units import NS_PER_S
+from .coarse_clock import absorbed, coarse_clock
 from .gaps import power_bounds
 from .identify import Belief, Weighted, held_out, identify
 from .level import DRIFTS, SHARED_DRIFTS, LevelFit, best_drift, fit_level
@@ -90,19 +91,20 @@ class ActivityFit:
         response: Response | None = None,
     ) -> None:
         self.prior, self.spans = prior, spans
+        self.activity = spans.activity()
         clock = fit_clock(runs, float(max(prior.update_ns, 0)))
+        self._coarse = clock is None
         if clock is None:
-            raise NoReadingsError("the reading has no update clock that could be recovered")
-        self.clock = clock
-        self.updates = updates_of(runs, clock)
+            self.clock, self.updates = coarse_clock(runs, self.activity, prior, response)
+        else:
+            self.clock, self.updates = clock, updates_of(runs, clock)
         if len(self.updates) < FEWEST_UPDATES:
             raise NoReadingsError("too few updates of the reading to fit activity")
         self.missed = self.updates.steps  # updates between readings, before jumps are weighed
         self.low_w, self.high_w = power_bounds(*limits_w, self.updates.value)
-        self.activity = spans.activity()
         window_ns = prior.window_ns if response is None else response.window_s * NS_PER_S
         # Work that nobody labelled may be anything: the level then carries its shape.
-        free = window_ns > 2 * clock.period_ns or not spans.labelled
+        free = window_ns > 2 * self.clock.period_ns or not spans.labelled
         self._drifts = SHARED_DRIFTS if free else DRIFTS
         self._solve(response)
         self._set_scatter()
@@ -159,6 +161,8 @@ class ActivityFit:
     def priors(self) -> tuple[ResponsePrior, ...]:
         """The catalogue's; a sensor that looks at its whole period averages exactly that."""
         prior, clock = self.prior, self.clock
+        if self._coarse:
+            return absorbed(prior.responses, clock)
         if prior.update_ns <= 0 or prior.window_ns != prior.update_ns:
             return prior.responses
         return tuple(
