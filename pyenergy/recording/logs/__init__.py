@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from ...errors import OptionError, RecordingError
 from .log import Log, decoded
+from .sensors import ARCHITECTURES, FIELDS, SOURCES, with_sensors
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-__all__ = ["KINDS", "Log", "read_log"]
+__all__ = ["ARCHITECTURES", "FIELDS", "KINDS", "SOURCES", "Log", "read_log", "with_sensors"]
 
 KINDS = ("nvidia-smi", "nvidia-smi-dmon", "dcgmi", "prometheus")
 

@@ -25,6 +25,8 @@ __all__ = ["is_dcgmi", "read_dcgmi"]
 
 # Short names of the fields 157, 155 and 156; of those that serve one channel the first is used.
 _FIELDS = {"POWINST": ("power", "W"), "POWER": ("power", "W"), "TOTEC": ("energy", "mJ")}
+# What the driver is asked for (DCGM: 157 is NVML's field 186, 155 is GetPowerUsage).
+_ASKED = {"POWINST": "instant", "POWER": "default"}
 _HEADER = re.compile(r"#\s?Entity\b")
 _UNITS = re.compile(r"\s*I[Dd]\b")
 _ROW = re.compile(r"\s*([A-Za-z]+(?:-[A-Za-z]+)?) +(\d+) ")
@@ -65,7 +67,7 @@ def read_dcgmi(text: str, start: str | None, interval_s: float | None) -> Log:
     for line in lines:
         table.add(line.rstrip())
     notes += junk_note(table.junk, table.total)
-    readings, columns = {}, {}
+    readings, columns, asked = {}, {}, {}
     for (gpu, field), cells in sorted(table.cells.items()):
         channel, name = _FIELDS[field][0], f"gpu:{gpu}/{_FIELDS[field][0]}"
         if field == "POWER" and (gpu, "POWINST") in table.cells:
@@ -79,6 +81,8 @@ def read_dcgmi(text: str, start: str | None, interval_s: float | None) -> Log:
         rounds = np.array([index for index, _ in cells], np.int64)
         readings[name] = start_ns + rounds * interval_ns, values
         columns[name] = f"{field} [{unit}]"
+        if field in _ASKED:
+            asked[f"gpu:{gpu}"] = _ASKED[field]
     if not readings:
         raise RecordingError("no line of a GPU has POWER, POWINST or TOTEC: dcgmi dmon -e 155,156")
     if table.others:
@@ -97,6 +101,7 @@ def read_dcgmi(text: str, start: str | None, interval_s: float | None) -> Log:
         resolution_ns=interval_ns,
         clock=f"from {start} every {interval_s:g} s",
         columns=columns,
+        fields=asked,
     )
 
 

@@ -48,6 +48,9 @@ class Log:
         How its times became Unix time.
     columns : dict
         What each of ``readings`` was called in the log, with its unit.
+    fields : dict
+        Of each device with power, what the driver was asked for (one of `sensors.FIELDS`), where
+        the log says so.
     """
 
     kind: str
@@ -57,6 +60,7 @@ class Log:
     resolution_ns: int
     clock: str
     columns: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, str] = field(default_factory=dict)
 
 
 def decoded(data: bytes) -> str:

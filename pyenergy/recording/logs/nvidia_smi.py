@@ -41,6 +41,12 @@ _SERVES = {
     "power_average": ("power.draw.average",),
     "energy": ("total_energy_consumption",),  # no field of nvidia-smi: wrappers add it
 }
+# What the driver is asked for.
+_FIELDS = {
+    "power.draw.instant": "instant",
+    "power.draw": "default",
+    "power.draw.average": "average",
+}
 _LIMITS = ("enforced.power.limit", "power.limit")
 
 
@@ -163,6 +169,7 @@ def _query_log(
         resolution_ns=1_000_000,
         clock=clock,
         columns={name: names[name.partition("/")[2]] for name in readings},
+        fields=dict.fromkeys(devices, _FIELDS[used["power"]]) if "power" in used else {},
     )
 
 

@@ -36,6 +36,11 @@ _KNOWN = {
     "DCGM_FI_DEV_POWER_MGMT_LIMIT": "W",
     "DCGM_FI_DEV_ENFORCED_POWER_LIMIT": "W",
 }
+# What the driver is asked for; other exporters' metrics do not tell.
+_FIELDS = {
+    "DCGM_FI_DEV_POWER_USAGE": "default",
+    "DCGM_FI_DEV_POWER_USAGE_INSTANT": "instant",
+}
 _SUFFIXES = {
     "_milliwatts": "mW", "_microwatts": "uW", "_watts": "W",
     "_millijoules_total": "mJ", "_microjoules_total": "uJ", "_joules_total": "J",
@@ -108,6 +113,11 @@ def read_prometheus(text: str, metrics: Mapping[str, str] | None = None) -> Log:
         resolution_ns=1_000_000,
         clock="Unix",
         columns=columns,
+        fields={
+            ids[_key(s.who)]: _FIELDS[s.metric]
+            for s in found
+            if s.channel == "power" and s.metric in _FIELDS
+        },
     )
 
 
