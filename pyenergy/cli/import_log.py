@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -19,8 +19,12 @@ from ..units import NS_PER_S, engineering
 if TYPE_CHECKING:
     from ..recording.logs import Log
     from ..recording.recorded import Recorded
+    from ..recording.series import DeviceData
 
 __all__ = ["command"]
+
+# A log's interval over its sensor's period: beyond it the log does not follow the sensor.
+_SLOWEST = 1.15
 
 
 def command(
@@ -47,6 +51,20 @@ def command(
         list[str] | None,
         typer.Option(metavar="NAME=UNIT", help="Unit of a Prometheus metric: W, mW, J, mJ, ..."),
     ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the GPUs, where their name does not tell: volta, turing, ga100 (A100, A30), "
+            "ampere, ada, hopper, ..."
+        ),
+    ] = None,
+    field: Annotated[
+        str | None,
+        typer.Option(
+            help="What was read, where LOG does not tell: instant (power.draw.instant, DCGM 157), "
+            "average, or default (power.draw, DCGM 155)."
+        ),
+    ] = None,
     span: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=START,END", help="What ran when; ISO 8601 or --spans-unit."),
@@ -62,7 +80,7 @@ def command(
 
     `pyenergy show` prints its energies; spans say what ran when.
     """
-    from ..recording.logs import read_log
+    from ..recording.logs import read_log, with_sensors
 
     console = Console(highlight=False)
     try:
@@ -74,6 +92,7 @@ def command(
             interval_s=interval,
             metrics=dict(_pair(text, "--metric NAME=UNIT") for text in metric or ()),
         )
+        found = replace(found, devices=with_sensors(found, architecture, field))
         labelled = [*map(_span, span or ()), *(_rows(spans) if spans else ())]
         recorded = _recorded(found, log, _resolved(labelled, spans_unit, found))
         target = _saved(recorded, out or log.with_name(f"{log.name}.pyenergy"))
@@ -138,19 +157,65 @@ def _recorded(log: Log, path: Path, spans: list[tuple[str, int, int]]) -> Record
     from ..recording.provenance import collect
     from ..recording.readings import recorded_from_readings
 
+    devices, sources, slow = _sensors(log)
     recorded = recorded_from_readings(
         log.readings,
         spans,
-        devices=log.devices,
-        notes=(f"imported from {path.name} ({log.kind}), times {log.clock}", *log.notes),
+        devices=devices,
+        notes=(f"imported from {path.name} ({log.kind}), times {log.clock}", *log.notes, *slow),
     )
     at_ns = recorded.bounds_ns[0]
+    followed = {
+        name: _followed(data, sources[name]) if name in sources else data
+        for name, data in recorded.devices.items()
+    }
     return replace(
         recorded,
+        devices=followed,
         # The log's own times are Unix times: both clocks of the recording are one.
         anchors=(ClockAnchor(mono_ns=at_ns, real_ns=at_ns, width_ns=log.resolution_ns),),
         provenance={**collect(), "imported_from": path.name, "imported_kind": log.kind},
     )
+
+
+def _sensors(log: Log) -> tuple[dict[str, dict[str, Any]], dict[str, str], list[str]]:
+    """(facts of devices, source of power of those whose sensor the log follows, notes).
+
+    A log that is much rarer than the sensor's updates holds few of them: what lies between its
+    readings no sensor has smoothed, and what the catalogue says of one would be too sure.
+    """
+    from ..recording.logs import SOURCES
+    from ..sensor.catalog import prior_for
+
+    devices, sources, notes = {}, {}, []
+    for device_id, facts in log.devices.items():
+        devices[device_id] = facts
+        if "field" not in facts or f"{device_id}/power" not in log.readings:
+            continue
+        source = SOURCES[facts["field"]]
+        update_ns = prior_for(facts.get("architecture", ""), source).update_ns
+        t, _ = log.readings[f"{device_id}/power"]
+        every_ns = float(np.median(np.diff(t)) if len(t) > 1 else np.nan)
+        if update_ns > 0 and every_ns <= _SLOWEST * update_ns:
+            sources[device_id] = source
+        elif 0 < _SLOWEST * update_ns < every_ns:
+            devices[device_id] = {k: v for k, v in facts.items() if k != "field"}
+            notes.append(
+                f"{device_id}: read every {engineering(every_ns / NS_PER_S, 's')}, but its sensor "
+                f"updates every {engineering(update_ns / NS_PER_S, 's')}: what ran when tells "
+                "little of such a log; log at least as often"
+            )
+    return devices, sources, notes
+
+
+def _followed(device: DeviceData, source: str) -> DeviceData:
+    """A log whose interval is a little over the sensor's period still shows nearly every update."""
+    if device.channels["power"].source == source:
+        return device
+    power = replace(
+        device.channels["power"], source=source, note="", update_ns=-1, window_ns=-1, delay_ns=-1
+    )
+    return replace(device, channels={**device.channels, "power": power})
 
 
 def _saved(recorded: Recorded, target: Path) -> Path:

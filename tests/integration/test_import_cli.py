@@ -148,12 +148,61 @@ def test_dcgmi_is_told_its_times(tmp_path: Path) -> None:
     assert abs(energy.joules - 59.9 * 200) < 2 * energy.u
 
 
+def sensor_log(every_ms: int, name: str = "NVIDIA A100", field: str = "power.draw.instant") -> str:
+    """A steady load, read with noise."""
+    rng = np.random.default_rng(every_ms)
+    lines = [f"timestamp, index, name, {field} [W]"]
+    for k in range(80):
+        then = START + timedelta(milliseconds=k * every_ms)
+        stamp = f"{then:%Y/%m/%d %H:%M:%S}.{then.microsecond // 1000:03d}"
+        lines.append(f"{stamp}, 0, {name}, {200 + rng.normal():.2f} W")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("every_ms", "name", "field", "options", "source", "architecture"),
+    [
+        (50, "NVIDIA A100", "power.draw.instant", [], "nvml.field.186", "ga100"),
+        (50, "NVIDIA A100", "power.draw", [], "nvml.GetPowerUsage", "ga100"),
+        (50, "NVIDIA H100 PCIe", "power.draw.average", [], "nvml.field.185", "hopper"),
+        # nvidia-smi -lms 100 comes a little later than every 100 ms.
+        (104, "NVIDIA H100 PCIe", "power.draw.instant", [], "nvml.field.186", "hopper"),
+        (50, "X", "power.draw", ["--architecture", "ada"], "nvml.GetPowerUsage", "ada"),
+        (50, "X", "power.draw", ["--field", "instant"], "nvml.field.186", ""),
+        # Far fewer readings than updates: no sensor of the catalogue.
+        (130, "NVIDIA H100 PCIe", "power.draw.instant", [], "readings", "hopper"),
+        (50, "Tesla V100-SXM2-16GB", "power.draw.instant", [], "readings", "volta"),
+    ],
+)
+def test_an_import_knows_the_sensor(
+    tmp_path: Path,
+    every_ms: int,
+    name: str,
+    field: str,
+    options: list[str],
+    source: str,
+    architecture: str,
+) -> None:
+    (tmp_path / "smi.csv").write_text(sensor_log(every_ms, name, field))
+    done = pyenergy_command("import", "smi.csv", "--timezone", "UTC", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    device = pyenergy.load(tmp_path / "smi.csv.pyenergy").recorded.devices["gpu:0"]
+    assert device.meta.architecture == architecture
+    power = device.channels["power"]
+    assert power.source == source
+    assert (power.update_ns == -1) == (every_ms < 110)
+    slow = "what ran when tells little of such a log" in done.stdout
+    assert slow == (source == "readings")
+
+
 SMI = ["smi.csv", "--timezone", "Europe/Berlin"]
 BAD: dict[str, tuple[list[str], str]] = {
     "no zone": (["smi.csv"], "--timezone"),
     "no such zone": (["smi.csv", "--timezone", "Nowhere"], "no time zone 'Nowhere'"),
     "no such file": (["[absent].csv"], "cannot read [absent].csv"),
     "kind": ([*SMI, "--kind", "csv"], "no kind of log 'csv'"),
+    "architecture": ([*SMI, "--architecture", "a100"], "no architecture 'a100'; there are kepler"),
+    "field": ([*SMI, "--field", "155"], "no field '155'; there are instant, average, default"),
     "wrong kind": ([*SMI, "--kind", "nvidia-smi-dmon"], "no readings"),
     "no log": (["spans.csv"], "no log that is known"),
     "metric": ([*SMI, "--metric", "x"], "--metric NAME=UNIT"),
@@ -202,5 +251,8 @@ def test_bad_input_is_one_clear_line(tmp_path: Path, case: str) -> None:
 def test_an_import_says_what_it_takes(tmp_path: Path) -> None:
     done: Any = pyenergy_command("import", "--help", cwd=tmp_path)
     assert done.returncode == 0
-    for option in ("--timezone", "--start", "--interval", "--metric", "--span", "--spans-unit"):
+    for option in (
+        "--timezone", "--start", "--interval", "--metric", "--architecture", "--field", "--span",
+        "--spans-unit",
+    ):  # fmt: skip
         assert option in done.stdout
