@@ -149,7 +149,8 @@ class DeviceEnergies:
         runs, meta = self.device.runs[name], self.device.meta
         labelled = spans is not None and len(spans) > 0
         if spans is None or not labelled:
-            if not _reads_beyond(runs, bounds_ns, max(prior.update_ns, _SLOWEST_UPDATE_NS)):
+            update_ns = max(prior.update_ns, _SLOWEST_UPDATE_NS)
+            if not (_reads_beyond(runs, bounds_ns, update_ns) and _edges_rule(by_power)):
                 return None
             spans = Spans.unlabelled(*bounds_ns)
         limits = (meta.power_min_w, meta.power_max_w)
@@ -270,6 +271,12 @@ def _reads_beyond(runs: Runs, bounds_ns: tuple[int, int], update_ns: int) -> boo
     seen = np.asarray(runs.t_first_ns[runs.usable])
     before, after = bounds_ns[0] - int(seen[0]), int(seen[-1]) - bounds_ns[1]
     return max(before, after) > 3 * update_ns
+
+
+def _edges_rule(by_power: PowerModel) -> bool:
+    """Whether most of what is not known of the whole lies at its edges."""
+    whole = by_power.windows(np.array([by_power.start_ns]), np.array([by_power.end_ns])).terms
+    return bool(whole["edges"][0] > np.hypot(whole["inside"][0], whole["gaps"][0]))
 
 
 def _tells_more(

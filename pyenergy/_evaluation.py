@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+# Between a host's stamp and the device's power lie a launch, or a synchronisation that returns.
+# About 20 us from launch to kernel on a V100: NVIDIA, "Understanding the visualization of overhead
+# and latency in Nsight Systems".
+HOST_EDGE_U_S = 20e-6
+
 __all__ = ["Evaluation", "span_table"]
 
 
@@ -60,7 +65,8 @@ class Evaluation:
         """
         if recorded.bounds_ns[1] <= recorded.bounds_ns[0]:
             raise WindowError("the trace has no duration")
-        spans = Spans.of([(m.name, m.start_ns, m.end_ns) for m in recorded.marks])
+        marks = [(m.name, m.start_ns, m.end_ns) for m in recorded.marks]
+        spans = Spans.of(marks, edge_u_s=HOST_EDGE_U_S)
         models: dict[str, DeviceEnergies] = {}
         unreadable: dict[str, str] = {}
         for name, device in recorded.devices.items():

@@ -94,6 +94,8 @@ class ActivityFit:
         self.activity = spans.activity()
         clock = fit_clock(runs, float(max(prior.update_ns, 0)))
         self._coarse = clock is None
+        if clock is None and not spans.labelled:
+            raise NoReadingsError("the reading has no update clock that could be recovered")
         if clock is None:
             self.clock, self.updates = coarse_clock(runs, self.activity, prior, response)
         else:
@@ -112,14 +114,19 @@ class ActivityFit:
     def _solve(self, response: Response | None) -> None:
         width = self.high_w - self.low_w
         weight = np.ones(len(self.updates))
-        self.belief = self._believe(response, width, weight)
+        self.belief = self._believe(response, width, weight, thorough=False)
         for _ in range(2):
             before = weight
             weight = self._robust(width, weight)
             if np.allclose(weight, before, rtol=_SAME_VOTES):
                 break  # nothing to learn from the same votes again
-            self.belief = self._believe(response, width, weight)
+            self.belief = self._believe(response, width, weight, thorough=False)
+        self.belief = self._believe(response, width, weight)
         self.weight = weight
+        # The response was told from readings around edges; the level's drift is of them all.
+        u, x = self.updates, self.design(self.belief.best)
+        drift = best_drift(u.value, x, weight, u.steps, width, self._drifts)
+        self.belief = replace(self.belief, drift=drift)
         self._mix(width, weight)
 
     def _robust(self, width: float, weight: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,14 +143,27 @@ class ActivityFit:
             drift = best_drift(u.value, x, weight, u.steps, width, self._drifts)
             fit = fit_level(u.value, x, weight, u.steps, drift, width)
             self.updates = replace(u, steps=_jumps(u, self.missed, fit))
-            scatter = self._scatter(group, fit)
+            scatter = self._scatter(group, fit) + self._edge_noise(x, fit.beta)
             quiet = max(float(scatter.min()), 1e-12)
             strange = np.maximum(fit.residual**2 / (9 * np.maximum(scatter, 1e-12)), 1.0)
             weight = quiet / np.maximum(scatter, 1e-12) / strange
         return weight
 
+    def _edge_noise(self, x: NDArray[np.float64], beta: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Variance of each reading for edges of spans that are not where they are stamped, W^2."""
+        u_s = self.spans.edge_u_s
+        if u_s == 0.0:
+            return np.zeros(len(x))
+        best = self.belief.best
+        moved = self.design(replace(best, delay_s=best.delay_s + u_s))
+        return np.asarray(((moved - x) @ beta) ** 2)
+
     def _believe(
-        self, response: Response | None, width: float, weight: NDArray[np.float64]
+        self,
+        response: Response | None,
+        width: float,
+        weight: NDArray[np.float64],
+        thorough: bool = True,
     ) -> Belief:
         u = self.updates
         if response is not None:
@@ -156,7 +176,8 @@ class ActivityFit:
             x = self.design(self.prior.responses[0].middle)
             drift = best_drift(u.value, x, weight, u.steps, width, self._drifts)
             collapse = fit_level(u.value, x, weight, u.steps, drift, width, full=False).beta
-        return identify(u, self.activity, self.priors(), width, weight, collapse, self._drifts)
+        priors = self.priors()
+        return identify(u, self.activity, priors, width, weight, collapse, self._drifts, thorough)
 
     def priors(self) -> tuple[ResponsePrior, ...]:
         """The catalogue's; a sensor that looks at its whole period averages exactly that."""

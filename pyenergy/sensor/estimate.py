@@ -25,7 +25,8 @@ edges     the same scatter as structure inside a class, at edges that are not th
           first kernels draw 0.63 of what the later ones do)
 clock     scatter s of the readings that hold a span's edge, beyond the others: an energy of
           ``W s`` is somewhere else in the window, ``W s / sqrt(12)`` at each edge of a window
-          that lies within W of an edge of a span
+          that lies within W of an edge of a span. And what is known of the edges themselves: the
+          step of the power there times `Spans.edge_u_s`
 misfit    readings left out of the fit (time blocks) miss the model by ``ratio`` times what it
           predicts: above 1.5, the fit's covariance is multiplied by its square
 gaps      as in `uncertainty`: any power in the device's bounds
@@ -299,6 +300,8 @@ class ActivityModel:
             inner += np.where(near, 0.0, (_STRUCTURE * window_s) ** 2 * excess)
             short = near | (distance(t, self._span_edges) < window_s * NS_PER_S)
             outer += np.where(short, window_s**2 / 12 * self.fitted.excess_edge, 0.0)
+            step_w = self.curve.values(t + _NEAR_NS) - self.curve.values(t - _NEAR_NS)
+            outer += np.where(near, (self.spans.edge_u_s * step_w) ** 2, 0.0)
         return np.where(length_s > 0, inner, 0.0), np.where(length_s > 0, outer, 0.0)
 
     def _slow_variance(

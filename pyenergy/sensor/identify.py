@@ -8,16 +8,18 @@ weighted responses, and whoever uses them spreads over all.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..units import NS_PER_S
 from .coarse_search import Candidate, distinct, each_window, grid
 from .explain import Problem, edge_readings, held_out, held_out_residual
 from .level import DRIFTS
 from .refine import Point, refine
-from .response import filtered
+from .response import filtered, overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Belief", "Weighted", "held_out", "identify"]
 
 _MANY_MODES = 8  # optima that are followed up where few readings hold an edge
+_FEWEST_READINGS = 40  # that a level and a few powers are told from
+_CONTEXT = 10  # periods around an edge that show the level beside it
 _MOST_READINGS = 1500  # that identify; more only take longer
 # Fewer readings that hold an edge cannot tell power, window and delay apart: the posterior is a
 # curve, and is laid out over the windows that the prior allows.
@@ -79,6 +83,7 @@ def identify(
     weight: NDArray[np.float64] | None = None,
     collapse: NDArray[np.float64] | None = None,
     drifts: tuple[float, ...] = DRIFTS,
+    thorough: bool = True,
 ) -> Belief:
     """Posterior of the response.
 
@@ -98,13 +103,15 @@ def identify(
         Powers (W) of the classes, where they are too many to be solved at every try.
     drifts : tuple of float
         What the level's drift may be (see `level`).
+    thorough : bool
+        False: only the likeliest response matters, and its posterior is not laid out over windows.
     """
     weight = np.ones(len(updates)) if weight is None else weight
     few, few_weight = _informative_part(updates, activity, priors, weight)
     problem = Problem(few, activity, few_weight, prior_w, collapse, drifts)
     candidates = grid(problem, priors)
     spread: list[Point] = []
-    if edge_readings(problem, candidates[0].response) < _FEW_EDGES:
+    if thorough and edge_readings(problem, candidates[0].response) < _FEW_EDGES:
         starts = _along_windows(problem, candidates, spread)[:_MANY_MODES]
     else:
         starts = distinct(candidates)
@@ -168,7 +175,13 @@ def _informative_part(
     priors: tuple[ResponsePrior, ...],
     weight: NDArray[np.float64],
 ) -> tuple[Updates, NDArray[np.float64]]:
-    """The contiguous stretch of readings in which activity changes most, if they are many."""
+    """Readings from around edges of the work, and not too many of them.
+
+    Those amid nothing but work or idle know nothing of the response.
+    """
+    near = np.flatnonzero(_near_edges(updates, activity, priors))
+    if _FEWEST_READINGS <= len(near) < 0.7 * len(updates):
+        updates, weight = _part(updates, near), weight[near]
     n = len(updates)
     if n <= _MOST_READINGS:
         return updates, weight
@@ -176,15 +189,34 @@ def _informative_part(
     changes = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(np.asarray(x.sum(axis=1)).ravel())))])
     starts = np.arange(0, n - _MOST_READINGS, max(1, _MOST_READINGS // 4))
     first = int(starts[np.argmax(changes[starts + _MOST_READINGS] - changes[starts])])
-    part = slice(first, first + _MOST_READINGS)
-    few = replace(
-        updates,
-        t_ns=updates.t_ns[part],
-        value=updates.value[part],
-        steps=updates.steps[part],
-        u_t_ns=updates.u_t_ns[part],
+    stretch = np.arange(first, first + _MOST_READINGS)
+    return _part(updates, stretch), weight[stretch]
+
+
+def _near_edges(
+    updates: Updates, activity: _core.Activity, priors: tuple[ResponsePrior, ...]
+) -> NDArray[np.bool_]:
+    """Whether each reading, or one a few periods away, may hold an edge under any response."""
+    margin_s = _CONTEXT * float(np.median(np.diff(updates.t_ns))) / NS_PER_S
+    reach_s = max(
+        p.delay_high_s + 2 * p.window_s * math.exp(min(2 * p.window_spread, 2.0)) for p in priors
     )
-    return few, weight[part]
+    before = updates.t_ns - round((reach_s + margin_s) * NS_PER_S)
+    after = updates.t_ns + round(margin_s * NS_PER_S)
+    running = overlaps(activity, before, after).toarray() / (reach_s + 2 * margin_s)
+    return np.asarray((np.abs(running - np.round(running)) > 1e-9).any(axis=1))
+
+
+def _part(updates: Updates, index: NDArray[np.int64]) -> Updates:
+    """Some readings; the level has gone all the steps between them."""
+    steps = np.cumsum(updates.steps)[index]
+    return replace(
+        updates,
+        t_ns=updates.t_ns[index],
+        value=updates.value[index],
+        steps=np.diff(steps, prepend=steps[0] - updates.steps[index[0]]),
+        u_t_ns=updates.u_t_ns[index],
+    )
 
 
 def _along_windows(

@@ -161,7 +161,7 @@ def _powers(
     p = len(score)
     dof = max(used - p - 1, 1)
     if p == 1:  # by far the most often, without the cost of small matrices
-        return _power(float(gram[0, 0]), float(score[0]), yy, used, prior_w)
+        return _power(max(float(gram[0, 0]), 0.0), float(score[0]), yy, used, prior_w)
     sigma2 = 1.0
     for _ in range(2):  # the prior's share depends on the scale, weakly
         precision = gram + np.eye(p) * (sigma2 / prior_w**2)

@@ -32,6 +32,8 @@ class Spans:
     labelled : bool
         Whether someone said that spans of one class are alike and filled with work; False for a
         trace that stands for what ran in it.
+    edge_u_s : float
+        Standard uncertainty of each edge as the time when the device's power changed, s.
     """
 
     starts_ns: NDArray[np.int64]
@@ -39,6 +41,7 @@ class Spans:
     classes: NDArray[np.int32]
     names: tuple[str, ...]
     labelled: bool = True
+    edge_u_s: float = 0.0
 
     @classmethod
     def unlabelled(cls, start_ns: int, end_ns: int) -> Spans:
@@ -47,7 +50,7 @@ class Spans:
         return cls(*whole, np.zeros(1, np.int32), ("the trace",), labelled=False)
 
     @classmethod
-    def of(cls, spans: list[tuple[str, int, int]]) -> Spans:
+    def of(cls, spans: list[tuple[str, int, int]], edge_u_s: float = 0.0) -> Spans:
         """From (name, start_ns, end_ns); spans with the same name are one class."""
         names = tuple(dict.fromkeys(name for name, _, _ in spans))
         number = {name: i for i, name in enumerate(names)}
@@ -56,6 +59,7 @@ class Spans:
             np.array([e for _, _, e in spans], dtype=np.int64),
             np.array([number[name] for name, _, _ in spans], dtype=np.int32),
             names,
+            edge_u_s=edge_u_s,
         )
 
     def __len__(self) -> int:
