@@ -89,8 +89,11 @@ def coarse_clock(
     delays = ends[0] * NS_PER_S, ends[1] * NS_PER_S
     step = float(np.clip(window / 4, period / 40, period / 8))
     plain = replace(family, delay_s=0.0)
-    found = ClockSearch(polls, activity, plain, (low, high), delays, step).run()
-    return _random_ages(polls, period) if found is None else _placed(polls, period, *found)
+    search = ClockSearch(polls, activity, plain, (low, high), delays, step)
+    found = search.run()
+    if found is None:
+        return _random_ages(polls, period)
+    return _placed(polls, period, search.step / np.sqrt(12), *found)
 
 
 def absorbed(priors: tuple[ResponsePrior, ...], clock: UpdateClock) -> tuple[ResponsePrior, ...]:
@@ -144,29 +147,33 @@ def _periods(polls: Polls, prior: SensorPrior) -> tuple[float, float]:
 
 
 def _placed(
-    polls: Polls, period: float, clocks: Clocks, weight: NDArray[np.float64]
+    polls: Polls, period: float, grid: float, clocks: Clocks, weight: NDArray[np.float64]
 ) -> tuple[UpdateClock, Updates]:
-    """Readings at the mean of their times over the clocks."""
+    """Readings at the mean of their times over the clocks, which are known to ``grid`` at best."""
     top = np.argsort(-weight)[:400]
     clocks, weight = clocks.at(top), weight[top] / weight[top].sum()
-    number = np.floor((polls.t[None, :] - clocks.t0[:, None]) / clocks.period[:, None])
+    changed = np.append(True, np.diff(polls.value) != 0) | ~polls.follows
+    number = _shown(polls, clocks, changed)
     t = clocks.t0[:, None] + number * clocks.period[:, None]
-    u_phase = np.sqrt(weight @ (t - weight @ t) ** 2)
+    u_phase = np.hypot(np.sqrt(weight @ (t - weight @ t) ** 2), grid)
     shown = t - clocks.delay[:, None]
     mean = weight @ shown
-    u = np.sqrt(weight @ (shown - mean) ** 2)
+    # What moves all of them alike is a delay.
+    apart = shown - mean
+    apart -= apart.mean(axis=1, keepdims=True)
+    u = np.hypot(np.sqrt(weight @ apart**2), grid)
     every = polls.every
     if float(np.median(u)) > 0.2 * min(every, period):
         return _random_ages(polls, period)
-    changed = np.append(True, np.diff(polls.value) != 0) | ~polls.follows
     fresh = np.append(True, np.diff(number[0]) > 0)
     keep = np.flatnonzero(changed | fresh)
     middle = float(weight @ clocks.period)
-    u_period = float(np.sqrt(weight @ (clocks.period - middle) ** 2))
+    spread = np.sqrt(weight @ (clocks.period - middle) ** 2)
+    u_period = float(np.hypot(spread, 2 * grid / max(float(np.ptp(polls.t)) / middle, 1.0)))
     updates = _updates(polls, keep, mean + float(weight @ clocks.delay), u, max(every, middle))
     clock = UpdateClock(
         t0_ns=float(weight @ clocks.t0),
-        period_ns=_spacing(updates),
+        period_ns=middle if every < middle else _spacing(updates),
         u_t0_ns=float(np.median(u_phase)),
         u_period_ns=u_period,
         scatter_ns=float(np.median(u)),
@@ -176,6 +183,23 @@ def _placed(
         phase_known=bool(np.median(u_phase) < 0.1 * middle),
     )
     return clock, updates
+
+
+def _shown(polls: Polls, clocks: Clocks, changed: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Number of the update that each poll shows, by each clock.
+
+    Updates jitter, and times are printed in whole ms: where a poll comes within that of an update,
+    whether the value changed says on which side.
+    """
+    t0, period = clocks.t0[:, None], clocks.period[:, None]
+    number = np.floor((polls.t[None, :] - t0) / period)
+    soft = 2 * (1e6 + 0.01 * period)
+    age = polls.t[None, :] - t0 - number * period
+    fresh = np.diff(number, axis=1, prepend=-np.inf) > 0
+    number -= fresh & ~changed & (age < soft)
+    fresh = np.diff(number, axis=1, prepend=-np.inf) > 0
+    number += ~fresh & changed & (period - age < soft)
+    return np.asarray(np.maximum.accumulate(number, axis=1))
 
 
 def _random_ages(polls: Polls, period: float) -> tuple[UpdateClock, Updates]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["ClockSearch", "Clocks", "Polls"]
 
 _FIRST_POLLS = 64
+_KEPT = 500_000  # clocks times polls that are kept at least: the true one may lie between two
 _MOST_CLOCKS = 40_000  # at once; more: nothing tells them apart
 _CHUNK = 2_000_000  # clocks times polls evaluated at once
 _LEVEL_POLLS = 32  # over which the level counts as constant
 _DROPPED = 10.0  # log likelihood below the best at which a clock is given up
 _TEMPER = 0.5  # what the response's unknown window leaves is no independent noise
 _MOST_COLUMNS = 4  # classes that are told apart here
+_REFINED = 3  # times that the grid of the clocks that remain is halved
 _WORST = 6.0  # log likelihood that a single change can cost
 
 
@@ -56,10 +58,15 @@ class Clocks:
     def at(self, keep: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Clocks:
         return Clocks(self.t0[keep], self.period[keep], self.delay[keep])
 
-    def split(self, step: float) -> Clocks:
-        """Each by two, with periods a quarter step on either side."""
-        both = np.concatenate([self.period - step / 4, self.period + step / 4])
-        return Clocks(np.tile(self.t0, 2), both, np.tile(self.delay, 2))
+    def split(self, **steps: float) -> Clocks:
+        """Each by two in every parameter that is named, a quarter of its step on either side."""
+        found = self
+        for name, step in steps.items():
+            middle = getattr(found, name)
+            both = np.concatenate([middle - step / 4, middle + step / 4])
+            index = np.tile(np.arange(len(found)), 2)
+            found = replace(found.at(index), **{name: both})
+        return found
 
 
 class ClockSearch:
@@ -76,8 +83,7 @@ class ClockSearch:
     ) -> None:
         self.polls, self.activity, self.response = polls, activity, response
         self.periods, self.delays, self.step = periods, delays, step
-        self.soft = 1e6 + 0.01 * periods[0]  # jitter of updates, times printed in whole ms
-        self.ages = np.arange(delays[0] - step, delays[1] + periods[1] + step, step / 4)
+        self.ages = np.arange(delays[0] - step, delays[1] + periods[1] + step, step / 8)
         self.collapse = self._powers()
 
     def _seen(self, polls: slice, age: float) -> NDArray[np.float64]:
@@ -106,30 +112,30 @@ class ClockSearch:
         while True:
             fine_enough = self.step / self._reach(first, size, middle)
             while fine > 1.01 * fine_enough:
-                clocks, fine = clocks.split(fine), fine / 2
+                clocks, fine = clocks.split(period=fine), fine / 2
             if len(clocks) > _MOST_CLOCKS:
                 return None
             log = self._log_likelihood(clocks, slice(first, first + size))
-            keep = log > log.max() - _DROPPED
+            keep = _likely(log, size)
             clocks, log = clocks.at(keep), log[keep]
             if size == n:
-                return self._refined(clocks, log)
+                return self._refined(clocks, log, fine)
             grown = min(2 * size, n)
             first = int(np.clip(first - (grown - size) // 2, 0, n - grown))
             size = grown
 
     def _refined(
-        self, clocks: Clocks, log: NDArray[np.float64]
+        self, clocks: Clocks, log: NDArray[np.float64], fine: float
     ) -> tuple[Clocks, NDArray[np.float64]]:
-        """With phases and delays in between, where the clocks are few."""
-        if 4 * len(clocks) <= _MOST_CLOCKS:
-            quarter = self.step / 4
-            clocks = Clocks(
-                np.concatenate([clocks.t0 + a for a in (-quarter, -quarter, quarter, quarter)]),
-                np.tile(clocks.period, 4),
-                np.concatenate([clocks.delay + a for a in (-quarter, quarter) * 2]),
-            )
+        """On ever finer grids, as long as the clocks are few."""
+        for _ in range(_REFINED):
+            if 8 * len(clocks) > _MOST_CLOCKS:
+                break
+            clocks = clocks.split(t0=self.step, delay=self.step, period=fine)
+            self.step, fine = self.step / 2, fine / 2
             log = self._log_likelihood(clocks, slice(None))
+            keep = _likely(log, len(self.polls.t))
+            clocks, log = clocks.at(keep), log[keep]
         weight = np.exp(log - log.max())
         return clocks, weight / weight.sum()
 
@@ -161,6 +167,7 @@ class ClockSearch:
         if self.collapse is not None:
             seen = (seen @ self.collapse)[:, :, None]
         n = seen.shape[1]
+        blur = self._blur(seen)
         log = np.empty(len(clocks))
         parts = max(1, len(clocks) * n * seen.shape[2] // _CHUNK)
         for part in np.array_split(np.arange(len(clocks)), parts):
@@ -168,8 +175,16 @@ class ClockSearch:
             number = np.floor((self.polls.t[None, polls] - some.t0[:, None]) / some.period[:, None])
             age = self.polls.t[None, polls] - some.t0[:, None] - number * some.period[:, None]
             log[part] = self._changes(number, age, some.period, polls)
-            log[part] += self._readings(seen, age + some.delay[:, None], polls)
+            log[part] += self._readings(seen, age + some.delay[:, None], polls, blur)
         return log
+
+    def _blur(self, seen: NDArray[np.float64]) -> float:
+        """Share of the readings' variance that clocks between those of the grid would explain."""
+        apart = max(round(self.step / (self.ages[1] - self.ages[0])), 1)
+        moved = float(((seen[apart:] - seen[:-apart]) ** 2).mean())
+        starts = np.arange(0, seen.shape[1], _LEVEL_POLLS)
+        swing = float((_centred(seen.transpose(1, 0, 2), starts) ** 2).mean())
+        return moved / (4 * swing) if swing > 0 else 0.0
 
     def _changes(
         self,
@@ -179,16 +194,18 @@ class ClockSearch:
         polls: slice,
     ) -> NDArray[np.float64]:
         """How well values change where the clocks have updates, and nowhere else."""
+        # Jitter of updates, times that are printed in whole ms, and the step of the grid.
+        soft = 1e6 + 0.01 * self.periods[0] + self.step / 2
         follows = self.polls.follows[polls][1:]
         changed = np.diff(self.polls.value[polls]) != 0
         updates = np.diff(number, axis=1)
         # A change without an update: how far the nearest one is.
         off = np.minimum(age[:, :-1], period[:, None] - age[:, 1:])
-        missing = np.minimum(0.5 * (off / self.soft) ** 2, _WORST)
+        missing = np.minimum(0.5 * (off / soft) ** 2, _WORST)
         log = -np.where((updates == 0) & (changed & follows), missing, 0.0).sum(axis=1)
         # An update without a change: it repeated the value, and how often is the readings' own.
         between = period[:, None] - age[:, :-1]
-        depth = np.minimum(np.minimum(between, age[:, 1:]) / (2 * self.soft), 1.0)
+        depth = np.minimum(np.minimum(between, age[:, 1:]) / (2 * soft), 1.0)
         silent = (updates > 0) & (~changed & follows)
         repeats = np.where(silent, np.maximum(depth, updates - 1), 0.0).sum(axis=1)
         fresh = max(int((changed & follows).sum()), 1)
@@ -197,7 +214,7 @@ class ClockSearch:
         return np.asarray(log + repeats * np.log(safe) + fresh * np.log1p(-share))
 
     def _readings(
-        self, seen: NDArray[np.float64], age: NDArray[np.float64], polls: slice
+        self, seen: NDArray[np.float64], age: NDArray[np.float64], polls: slice, blur: float
     ) -> NDArray[np.float64]:
         """How well the work explains the readings."""
         n = seen.shape[1]
@@ -211,9 +228,16 @@ class ClockSearch:
         gram += 1e-6 * np.eye(gram.shape[1])
         explained = (score * np.linalg.solve(gram, score[:, :, None])[:, :, 0]).sum(axis=1)
         total = float(y @ y)
-        left = np.maximum(total - explained, 1e-6 * total + 1e-9)
+        left = np.maximum(total - explained, 0.0) + (min(blur, 1.0) + 1e-6) * total + 1e-9
         free = max(n - len(starts) - gram.shape[1], 1)
         return np.asarray(-0.5 * _TEMPER * free * np.log(left))
+
+
+def _likely(log: NDArray[np.float64], polls: int) -> NDArray[np.int64]:
+    """The clocks that may be the true one, or next to it."""
+    order = np.argsort(-log)
+    near = int((log > log.max() - _DROPPED).sum())
+    return order[: max(near, int(np.clip(_KEPT // polls, 50, 2000)))]
 
 
 def _centred(x: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
