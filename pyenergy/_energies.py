@@ -239,7 +239,9 @@ class DeviceEnergies:
         """Nothing would betray a load in step with a sensor that looks away."""
         prior = self.model.prior  # type: ignore[union-attr]
         counted = self._fusion is not None and self._fusion.hypothesis != "sensor"
-        if prior.coverage >= 1.0 or counted:
+        counter = self.device.runs.get("energy")
+        moves = counter is not None and bool((np.diff(counter.value[counter.usable]) > 0).any())
+        if prior.coverage >= 1.0 or counted or moves:
             return []
         return [
             f"{self.device.meta.id}: the sensor looks at {prior.coverage:.0%} of the time and no "

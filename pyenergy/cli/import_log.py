@@ -19,7 +19,6 @@ from ..units import NS_PER_S, engineering
 if TYPE_CHECKING:
     from ..recording.logs import Log
     from ..recording.recorded import Recorded
-    from ..recording.series import DeviceData
 
 __all__ = ["command"]
 
@@ -157,7 +156,7 @@ def _recorded(log: Log, path: Path, spans: list[tuple[str, int, int]]) -> Record
     from ..recording.provenance import collect
     from ..recording.readings import recorded_from_readings
 
-    devices, sources, slow = _sensors(log)
+    devices, slow = _sensors(log)
     recorded = recorded_from_readings(
         log.readings,
         spans,
@@ -165,21 +164,16 @@ def _recorded(log: Log, path: Path, spans: list[tuple[str, int, int]]) -> Record
         notes=(f"imported from {path.name} ({log.kind}), times {log.clock}", *log.notes, *slow),
     )
     at_ns = recorded.bounds_ns[0]
-    followed = {
-        name: _followed(data, sources[name]) if name in sources else data
-        for name, data in recorded.devices.items()
-    }
     return replace(
         recorded,
-        devices=followed,
         # The log's own times are Unix times: both clocks of the recording are one.
         anchors=(ClockAnchor(mono_ns=at_ns, real_ns=at_ns, width_ns=log.resolution_ns),),
         provenance={**collect(), "imported_from": path.name, "imported_kind": log.kind},
     )
 
 
-def _sensors(log: Log) -> tuple[dict[str, dict[str, Any]], dict[str, str], list[str]]:
-    """(facts of devices, source of power of those whose sensor the log follows, notes).
+def _sensors(log: Log) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """(facts of devices, with the field of those whose sensor the log follows; notes).
 
     A log that is much rarer than the sensor's updates holds few of them: what lies between its
     readings no sensor has smoothed, and what the catalogue says of one would be too sure.
@@ -187,7 +181,7 @@ def _sensors(log: Log) -> tuple[dict[str, dict[str, Any]], dict[str, str], list[
     from ..recording.logs import SOURCES
     from ..sensor.catalog import prior_for
 
-    devices, sources, notes = {}, {}, []
+    devices, notes = {}, []
     for device_id, facts in log.devices.items():
         devices[device_id] = facts
         if "field" not in facts or f"{device_id}/power" not in log.readings:
@@ -196,26 +190,14 @@ def _sensors(log: Log) -> tuple[dict[str, dict[str, Any]], dict[str, str], list[
         update_ns = prior_for(facts.get("architecture", ""), source).update_ns
         t, _ = log.readings[f"{device_id}/power"]
         every_ns = float(np.median(np.diff(t)) if len(t) > 1 else np.nan)
-        if update_ns > 0 and every_ns <= _SLOWEST * update_ns:
-            sources[device_id] = source
-        elif 0 < _SLOWEST * update_ns < every_ns:
+        if 0 < _SLOWEST * update_ns < every_ns:
             devices[device_id] = {k: v for k, v in facts.items() if k != "field"}
             notes.append(
                 f"{device_id}: read every {engineering(every_ns / NS_PER_S, 's')}, but its sensor "
                 f"updates every {engineering(update_ns / NS_PER_S, 's')}: what ran when tells "
                 "little of such a log; log at least as often"
             )
-    return devices, sources, notes
-
-
-def _followed(device: DeviceData, source: str) -> DeviceData:
-    """A log whose interval is a little over the sensor's period still shows nearly every update."""
-    if device.channels["power"].source == source:
-        return device
-    power = replace(
-        device.channels["power"], source=source, note="", update_ns=-1, window_ns=-1, delay_ns=-1
-    )
-    return replace(device, channels={**device.channels, "power": power})
+    return devices, notes
 
 
 def _saved(recorded: Recorded, target: Path) -> Path:

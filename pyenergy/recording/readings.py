@@ -48,6 +48,7 @@ _UNKNOWN = Facts()
 # Of the sensors known (sensor/catalog.py): the longest update period, what the most part-time one
 # averages, and how late a reading can be.
 _RAREST_UPDATE_NS, _SHORTEST_WINDOW_NS, _LONGEST_LAG_NS = 100_000_000, 25_000_000, 1_300_000_000
+_FOLLOWED = 1.15  # intervals up to this many periods still show nearly every update
 _SILENCE = 3.0  # times the 90 % quantile of the intervals: a longer one is a gap
 
 
@@ -225,7 +226,7 @@ def _channel(device_id: str, name: str, interval_ns: int) -> ChannelMeta:
     """Readings rarer than any sensor's updates are themselves a part-time sensor: power moves
     unseen between them, as it does between the updates of a sensor that looks away."""
     kind = device_id.partition(":")[0]
-    rare = name != "energy" and interval_ns > _RAREST_UPDATE_NS
+    rare = name != "energy" and interval_ns > _FOLLOWED * _RAREST_UPDATE_NS
     return ChannelMeta(
         name=name,
         unit=CHANNELS[name],

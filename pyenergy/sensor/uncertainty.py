@@ -17,10 +17,10 @@ structure      part of ``edges``: what the reading at an edge averages away, ``s
                sqrt(12)``, sigma the largest that a mean allows between the device's bounds
 transitions    the power moved from one reading to the next somewhere between two polls:
                rectangular, ``step * bracket / sqrt(12)`` each
-unseen         a part-time sensor looks at a share c of each update period T:
-               ``(1 - c) * T * s`` per period, s the spread between neighbouring
-               readings, pooled over two seconds with one pseudo-reading from the
-               device's power bounds (a few equal readings prove little)
+unseen         a part-time sensor looks at a share c of each update period T (or time between
+               polls, where that is longer): ``(1 - c) * T * s`` per period, s the spread
+               between neighbouring readings, pooled over two seconds with one pseudo-reading
+               from the device's power bounds (a few equal readings prove little)
 failures       a read that fails among good ones: any power in the device's bounds until the
                next good one, ``(max - min) / sqrt(3) * time``, each for itself
 gaps           power anywhere in the device's bounds while nothing was read:
@@ -93,6 +93,11 @@ class PowerModel:
         first = _middle(runs.t_first_ns, runs.read_first_ns)[usable]
         last = np.maximum(_middle(runs.t_last_ns, runs.read_last_ns)[usable], first)
         self.low_w, self.high_w = power_bounds(power_min_w, power_max_w, value)
+        # Polls rarer than the updates see one of several: what they look at is rarer still.
+        polled_ns = int(np.median(first[1:] - last[:-1])) if len(first) > 1 else 0
+        self._period_ns = max(prior.update_ns if prior.update_ns > 0 else NS_PER_S // 10, polled_ns)
+        known_ns = prior.update_ns if prior.update_ns > 0 else self._period_ns
+        self._coverage = prior.coverage * min(1.0, known_ns / self._period_ns)
         self.curve = _core.EnergyCurve(*extended(_knots(first, last, value), start_ns, end_ns))
         gap, failure = gap_before(runs, usable, gap_ns)
         known = np.asarray(runs.read_first_ns[usable])
@@ -160,16 +165,12 @@ class PowerModel:
         self, first: NDArray[np.int64], last: NDArray[np.int64], value: NDArray[np.float64]
     ) -> _core.EnergyCurve | None:
         """Its integral is the variance (J^2) of the time that the sensor does not look at."""
-        if self.prior.coverage >= 1.0:
+        if self._coverage >= 1.0:
             return None
         period_s = self._period_ns / NS_PER_S
         grid, variance = self._pooled_variance(first, last, value)
-        unseen_s = (1.0 - self.prior.coverage) * period_s
+        unseen_s = (1.0 - self._coverage) * period_s
         return _core.EnergyCurve(grid, unseen_s**2 / period_s * variance)
-
-    @property
-    def _period_ns(self) -> int:
-        return self.prior.update_ns if self.prior.update_ns > 0 else NS_PER_S // 10
 
     def _pooled_variance(
         self, first: NDArray[np.int64], last: NDArray[np.int64], value: NDArray[np.float64]
@@ -194,7 +195,7 @@ class PowerModel:
         spread = _range_of(value, upto)
         grid, pooled = self._pooled_variance(first, last, value)
         quiet = np.interp(late.astype(np.float64), grid.astype(np.float64), pooled)
-        if self.prior.coverage >= 1.0:
+        if self._coverage >= 1.0:
             quiet = np.zeros_like(quiet)
         scale = (lag / NS_PER_S) ** 2 / 3
         calm = quiet * scale + self._structure(value)
