@@ -180,18 +180,10 @@ class ActivityFit:
         return identify(u, self.activity, priors, width, weight, collapse, self._drifts, thorough)
 
     def priors(self) -> tuple[ResponsePrior, ...]:
-        """The catalogue's; a sensor that looks at its whole period averages exactly that."""
-        prior, clock = self.prior, self.clock
+        """What may be, given the clock."""
         if self._coarse:
-            return absorbed(prior.responses, clock)
-        if prior.update_ns <= 0 or prior.window_ns != prior.update_ns:
-            return prior.responses
-        return tuple(
-            replace(p, window_s=clock.period_s, window_spread=_WHOLE_PERIOD_SPREAD)
-            if p.family == "boxcar"
-            else p
-            for p in prior.responses
-        )
+            return absorbed(self.prior.responses, self.clock)
+        return self.prior.of_period(self.clock.period_s, _WHOLE_PERIOD_SPREAD)
 
     def design(self, response: Response) -> NDArray[np.float64]:
         return np.asarray(filtered(self.activity, self.updates.t_ns, response).toarray())

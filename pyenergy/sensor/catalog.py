@@ -92,6 +92,18 @@ class SensorPrior:
             ),
         )
 
+    def of_period(self, period_s: float, spread: float) -> tuple[ResponsePrior, ...]:
+        """Its responses, the update period being found to be ``period_s``.
+
+        A sensor that looks at its whole period averages exactly that, to a relative ``spread``.
+        """
+        if self.update_ns <= 0 or self.window_ns != self.update_ns:
+            return self.responses
+        return tuple(
+            replace(p, window_s=period_s, window_spread=spread) if p.family == "boxcar" else p
+            for p in self.responses
+        )
+
     @property
     def known(self) -> bool:
         """Whether the update period is known."""

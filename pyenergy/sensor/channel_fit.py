@@ -194,7 +194,7 @@ class _Channel:
         self.weight = np.ones(len(updates))
         spread = 2 * float(np.ptp(updates.value))
         self.prior_w = float(np.nanmax([power_max_w, spread, 50.0]))
-        self.priors = _whole_period(prior, clock)
+        self.priors = prior.of_period(clock.period_s, _WHOLE_PERIOD_SPREAD)
         shared = prior.window_ns < 0 or prior.window_ns > 2 * clock.period_ns
         self.drifts = SHARED_DRIFTS if shared else DRIFTS
         self.drift = self.drifts[0]
@@ -281,18 +281,6 @@ class _Channel:
         candidates = self.drifts if drift is None else (drift,)
         fits = [fit_level(u.value, x, self.weight, u.steps, d, self.prior_w) for d in candidates]
         return max(fits, key=lambda f: f.log_likelihood)
-
-
-def _whole_period(prior: SensorPrior, clock: UpdateClock) -> tuple[ResponsePrior, ...]:
-    """A sensor that looks at its whole period averages what its period is found to be."""
-    if prior.update_ns <= 0 or prior.window_ns != prior.update_ns:
-        return prior.responses
-    return tuple(
-        replace(p, window_s=clock.period_s, window_spread=_WHOLE_PERIOD_SPREAD)
-        if p.family == "boxcar"
-        else p
-        for p in prior.responses
-    )
 
 
 def _family(belief: Belief, catalogued: bool) -> FamilyFit:
