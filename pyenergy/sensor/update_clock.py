@@ -141,7 +141,7 @@ def fit_clock(runs: Runs, period_ns: float = 0.0) -> UpdateClock | None:
     """
     origin = int(runs.t_first_ns[0]) if len(runs) else 0
     brackets, _ = _brackets(runs, origin)
-    if len(brackets.lower) < _MIN_CHANGES:
+    if len(brackets.lower) < _MIN_CHANGES or not np.isfinite(brackets.upper).all():
         return None
     gaps = np.diff(brackets.middle)
     if float(np.median(gaps)) < 2.5 * float(np.median(brackets.width)):
@@ -161,6 +161,10 @@ def _brackets(runs: Runs, origin: int) -> tuple[_Brackets, NDArray[np.int64]]:
     fresh = usable[1:] & usable[:-1] & ((runs.flags[1:] & split) == 0)
     lower = (runs.t_last_ns[:-1][fresh] - origin).astype(np.float64)
     upper = (runs.read_first_ns[1:][fresh] - origin).astype(np.float64)
+    if bool((np.diff(upper) == 0).any()):
+        # Several changes at one time: stamps are rounded, to about what lies between two.
+        apart = np.diff(np.unique(upper))
+        upper = np.maximum(upper, lower + (np.median(apart) if len(apart) else np.inf))
     return _Brackets(lower, upper), np.flatnonzero(fresh) + 1
 
 

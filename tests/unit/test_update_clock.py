@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from simulate import START_NS, sampled
 
 from pyenergy import _core
+from pyenergy.recording.readings import recorded_from_readings
 from pyenergy.recording.series import Runs
 from pyenergy.sensor.update_clock import UpdateClock, fit_clock, updates_of
 from pyenergy.testing import SimulatedCard, simulated
@@ -347,3 +348,14 @@ def test_any_clock_is_found(
     # Each update has the value that was published then.
     number = np.round((updates.t_ns - t[0]) / period_ns).astype(int).clip(0, 239)
     assert np.mean(value[number] == updates.value) > 0.98
+
+
+def test_times_that_repeat_are_no_infinite_certainty() -> None:
+    """A log of 20 ms polls whose stamps were rounded to 100 ms."""
+    t = np.arange(0, 20_000, 20, dtype=np.int64) // 100 * 100 * 1_000_000
+    rng = np.random.default_rng(3)
+    watts = np.repeat(rng.normal(200.0, 20.0, len(t)), 2)[: len(t)]
+    recorded = recorded_from_readings({"gpu:0/power": (t, watts)})
+    runs = recorded.devices["gpu:0"].runs["power"]
+    clock = fit_clock(runs, 100e6)
+    assert clock is None or np.isfinite([clock.period_ns, clock.u_t0_ns, clock.u_period_ns]).all()
