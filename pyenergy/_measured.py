@@ -101,6 +101,8 @@ class Measured:
     def why(self, i: int, options: Options, elapsed_s: float) -> list[str]:
         """What was reached, and what stood in the way of more."""
         name, rel = self.names[i], float(self.rel()[i])
+        if sum(block.name == name for block in self.blocks) < 2:
+            return [f"{name}: one block fitted into the budget, the next may differ: give it more"]
         if not math.isfinite(rel):
             return [f"{name}: the energy per call could not be told from zero"]
         own = {n: float(p[i, i]) for n, p in self.sums.parts.items() if n not in CARD_TERMS}
@@ -208,7 +210,7 @@ def _times(
     mean = float(seconds.sum()) / total
     n = len(seconds)
     if n < 2:
-        return mean, 0.0, math.nan
+        return mean, mean, math.nan  # one block says nothing of how much the next differs
     apart = seconds - mean * calls
     variance = n / (n - 1) * float((apart**2).sum()) / total**2
     variance *= (n - 1) / max(n - 3, 0.5)

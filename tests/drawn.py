@@ -18,6 +18,7 @@ from pyenergy.testing import SimulatedCard, simulated
 from pyenergy.units import NS_PER_S
 
 MS = 1_000_000
+HOST_NS = 15_000  # mean time from a stamp to the work, and from its end to the next stamp
 # kind: (preset, update s, window or tau s, family)
 KINDS = {
     "v100": ("v100", 0.020, 0.010, "boxcar"),
@@ -39,15 +40,20 @@ class Drawn:
     idle_w: float
     until_ns: int = START_NS
 
+    def __post_init__(self) -> None:
+        # Of its own: how late a host is has no part in which load is drawn.
+        self._host = np.random.default_rng(self.rng.bit_generator.seed_seq.spawn(1)[0])  # type: ignore[attr-defined]
+
     def power(self, watts: float, at_ns: int) -> None:
         """From then on."""
         self.card.set_power(watts, at_ns=at_ns)
 
     def pulse(self, at_ns: int, length_s: float, watts: float = 400.0) -> tuple[int, int]:
-        """Busy from ``at_ns`` for ``length_s``, then idle."""
+        """Busy from ``at_ns`` for ``length_s``, then idle; a host stamps a little around it."""
         end_ns = at_ns + round(length_s * NS_PER_S)
-        self.power(watts, at_ns)
-        self.power(self.idle_w, end_ns)
+        launch_ns, return_ns = np.round(self._host.exponential(HOST_NS, 2)).astype(int)
+        self.power(watts, at_ns + int(launch_ns))
+        self.power(self.idle_w, end_ns - int(return_ns))
         self.until_ns = end_ns
         return at_ns, end_ns
 

@@ -66,6 +66,8 @@ class Fusion:
         counter that is not used.
     tick_u_j : float
         Standard uncertainty of an increment, J: quantum, and the time of its two updates.
+    explained : bool
+        Whether a gain, or what the sensor does not look at, can make the two differ as they do.
     """
 
     hypothesis: Hypothesis
@@ -80,6 +82,7 @@ class Fusion:
     disagree: bool
     weight: float
     tick_u_j: float
+    explained: bool
 
     def applied(
         self,
@@ -117,8 +120,13 @@ class Fusion:
         # An increment that begins or ends outside says how much, not where.
         spread = np.abs(difference - self.curve.windows(inner, np.maximum(outer, inner), threads))
         share = np.minimum((ends_ns - starts_ns) / NS_PER_S / self.increment_s, 1.0)
+        # What neither a gain nor sampling explains: one of the two is broken, and either may be.
+        broken = 0.0 if self.explained else difference
         fused["counter"] = self.weight * np.sqrt(
-            (share * self.tick_u_j) ** 2 + (joules * self.scale_u) ** 2 + spread**2 / 3
+            (share * self.tick_u_j) ** 2
+            + (joules * self.scale_u) ** 2
+            + spread**2 / 3
+            + broken**2 / 3
         )
         return WindowTerms(joules, fused)
 
@@ -136,12 +144,18 @@ class Fusion:
             ]
         if not self.disagree:
             return []
-        what = "used between its updates" if self.weight > 0 else "in the uncertainty"
-        return [
+        said = (
             f"over {engineering(self.seconds, 's')} the energy counter says "
             f"{engineering(self.counter_j, 'J')}, the readings {engineering(self.model_j, 'J')}: "
-            f"the counter is {what}. A gain or a load in step with the sensor's updates does this"
-        ]
+        )
+        if not self.explained:
+            return [said + "no gain does this, one of the two is broken; the uncertainty has both"]
+        if self.weight > 0:
+            return [
+                said + "the counter is used between its updates. A gain, or a load in step with "
+                "the sensor's updates, does this"
+            ]
+        return [said + "as a card's gain can make them, which the uncertainty has anyway"]
 
 
 def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusion | None:
@@ -184,6 +198,7 @@ def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusio
         disagree=bool(disagree),
         weight=weight,
         tick_u_j=tick_u,
+        explained=scale != 1.0 or abs(counter_j - model_j) <= 2.5 * GAIN_U * abs(model_j),
     )
 
 

@@ -23,10 +23,9 @@ edges     the same scatter as structure inside a class, at edges that are not th
           shorter than the window of a one-second average are told apart only while their
           pattern begins and ends: a third of their amplitude is allowed for (on an RTX 3090 the
           first kernels draw 0.63 of what the later ones do)
-clock     scatter s of the readings that hold a span's edge, beyond the others: an energy of
-          ``W s`` is somewhere else in the window, ``W s / sqrt(12)`` at each edge of a window
-          that lies within W of an edge of a span. And what is known of the edges themselves: the
-          step of the power there times `Spans.edge_u_s`
+clock     each edge of a span in the window times what is known of it: `Spans.edge_u_s`, or what
+          the readings that hold an edge scatter by beyond the others: a scatter s behind a
+          window W is an energy of ``W s`` that is elsewhere
 misfit    readings left out of the fit (time blocks) miss the model by ``ratio`` times what it
           predicts: above 1.5, the fit's covariance is multiplied by its square
 gaps      as in `uncertainty`: any power in the device's bounds
@@ -64,6 +63,9 @@ _MISFIT = 1.5  # residuals of what was left out, over what the fit predicts
 _STRUCTURE = 1.28  # pi / sqrt(6): see `edges` above
 _UNRESOLVED = 1 / 3  # of the swing of spans that a slow sensor never saw apart
 _NEAR_NS = 2_000  # a window that ends at a span's edge may be stamped by another call
+# Latencies are one-sided and long-tailed: of an exponential one the root mean square from the stamp
+# is twice the deviation that a median of squares suggests.
+_LATENCY = 2.0
 _CHUNK = 100_000  # windows solved at once
 
 
@@ -153,8 +155,20 @@ class ActivityModel:
         x = self.fitted.design(best)
         swing = np.ascontiguousarray(np.clip(x * (1 - x), 0, None) @ self.fitted.beta**2)
         self._swing_curve = _core.EnergyCurve(*extended((centre, swing), *bounds))
-        self._span_edges = np.unique(np.concatenate([self.spans.starts_ns, self.spans.ends_ns]))
+        self._place_edges()
         self._build_power_curve()
+
+    def _place_edges(self) -> None:
+        """Where the power of the classes steps, by how much, and how well that time is known."""
+        times, running = active_power(self.spans, self.fitted.beta)
+        self._span_edges, last = np.unique(times[::-1], return_index=True)
+        after = running[::-1][last]  # of all that happens at one time
+        squares = np.diff(after, prepend=0.0) ** 2
+        self._edge_squares = np.concatenate([[0.0], np.cumsum(squares)])
+        # What edges scatter by, from readings that hold one: an energy of W s is elsewhere.
+        typical_w = max(float(np.sqrt(squares.mean())), 1e-9)
+        seen_s = self.response.window_s * math.sqrt(self.fitted.excess_edge) / typical_w
+        self.edge_u_s = max(self.spans.edge_u_s, _LATENCY * seen_s)
 
     def _build_power_curve(self) -> None:
         """The whole P(t): for pictures, and for others to integrate."""
@@ -289,7 +303,7 @@ class ActivityModel:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(structure inside classes, edges of spans) for both edges of each window."""
         window_s = max(self.response.window_s, 1e-6)
-        inner, outer = np.zeros(len(starts)), np.zeros(len(starts))
+        inner = np.zeros(len(starts))
         length_s = (ends - starts) / NS_PER_S
         for t in (starts, ends):
             near = distance(t, self._span_edges) <= _NEAR_NS
@@ -298,10 +312,12 @@ class ActivityModel:
             excess = np.asarray(running @ self.fitted.excess) / 1e-6
             excess = np.where(count > 0, excess / np.maximum(count, 1e-9), self.fitted.excess_idle)
             inner += np.where(near, 0.0, (_STRUCTURE * window_s) ** 2 * excess)
-            short = near | (distance(t, self._span_edges) < window_s * NS_PER_S)
-            outer += np.where(short, window_s**2 / 12 * self.fitted.excess_edge, 0.0)
-            step_w = self.curve.values(t + _NEAR_NS) - self.curve.values(t - _NEAR_NS)
-            outer += np.where(near, (self.spans.edge_u_s * step_w) ** 2, 0.0)
+        # Edges inside the window, and those just outside that may lie inside.
+        pad = max(round(3 * self.edge_u_s * NS_PER_S), _NEAR_NS)
+        first = np.searchsorted(self._span_edges, starts - pad, side="left")
+        last = np.searchsorted(self._span_edges, ends + pad, side="right")
+        square_w2 = self._edge_squares[last] - self._edge_squares[first]
+        outer = square_w2 * np.minimum(self.edge_u_s, length_s) ** 2
         return np.where(length_s > 0, inner, 0.0), np.where(length_s > 0, outer, 0.0)
 
     def _slow_variance(

@@ -223,11 +223,16 @@ def _grow(
     residual = middle - phase - index * period
     # From one change to the next: a phase that was lost once must not pass for jitter.
     jumps = np.diff(residual)
-    scatter = float(np.sqrt(np.median(jumps**2) * 1.1))
-    allowed = np.minimum(width / 2 + 2 * scatter, period / 4)
+    # A poll that hung for half a period says little of when the change was, and cannot contradict.
+    sharp = width <= period / 2
+    sharp_jump = sharp[1:] & sharp[:-1]
+    if sharp_jump.sum() < _MIN_CHANGES - 1:
+        return None
+    scatter = float(np.sqrt(np.median(jumps[sharp_jump] ** 2) * 1.1))
+    allowed = np.where(sharp, np.minimum(width / 2 + 2 * scatter, period / 4), width / 2)
     violations = int((np.abs(residual) > allowed).sum())
     unsteady = np.abs(jumps) > np.minimum(width[1:] + 4 * scatter, period / 4)
-    if violations > 0.1 * len(middle) and unsteady.mean() > 0.1:
+    if violations > 0.1 * len(middle) and unsteady[sharp_jump].mean() > 0.1:
         return None
     if violations > 0.1 * len(middle):
         return _steady_parts(middle, width, period, scatter)
@@ -242,7 +247,7 @@ def _grow(
     u_period = max(u_period, alike / float(np.ptp(index)))
     u_phase = max(u_phase, alike / np.sqrt(12))
     # The clock itself is only so well known: a miss within that is none.
-    sure = np.minimum(allowed + 2 * u_phase, period / 4)
+    sure = np.where(sharp, np.minimum(allowed + 2 * u_phase, period / 4), allowed)
     violations = int((np.abs(residual) > sure).sum())
     return phase, period, float(u_phase), u_period, scatter, violations
 
