@@ -149,7 +149,10 @@ class Fusion:
             f"{engineering(self.counter_j, 'J')}, the readings {engineering(self.model_j, 'J')}: "
         )
         if not self.explained:
-            return [said + "no gain does this, one of the two is broken; the uncertainty has both"]
+            return [
+                said + "no gain does this, but a load in step with the sensor's updates does, or "
+                "one of the two is broken; the uncertainty has both"
+            ]
         if self.weight > 0:
             return [
                 said + "the counter is used between its updates. A gain, or a load in step with "
