@@ -75,6 +75,8 @@ class ActivityFit:
         Scatter of each class's readings beyond noise, W^2.
     excess_idle, excess_edge : float
         The same outside of spans, and of readings that hold an edge.
+    edges_apart : bool
+        Whether readings saw classes alone too, so that ``excess_edge`` is of the edges.
 
     Raises
     ------
@@ -271,6 +273,8 @@ class ActivityFit:
         self.excess_idle = excess.get(IDLE, 0.0)
         whole = max([v for g, v in excess.items() if g != EDGE], default=0.0)
         self.excess_edge = max(excess.get(EDGE, 0.0) - whole, 0.0)
+        # Where no reading saw a class alone, calls that differ scatter just like edges that do.
+        self.edges_apart = any(g >= 0 and n >= FEWEST_UPDATES for g, n in sizes.items())
 
 
 def _jumps(updates: Updates, missed: NDArray[np.float64], fit: LevelFit) -> NDArray[np.float64]:

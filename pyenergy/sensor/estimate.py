@@ -25,7 +25,8 @@ edges     the same scatter as structure inside a class, at edges that are not th
           first kernels draw 0.63 of what the later ones do)
 clock     each edge of a span in the window times what is known of it: `Spans.edge_u_s`, or what
           the readings that hold an edge scatter by beyond the others: a scatter s behind a
-          window W is an energy of ``W s`` that is elsewhere
+          window W is an energy of ``W s`` that is elsewhere (``W s / sqrt(12)`` where calls that
+          differ would scatter alike)
 misfit    readings left out of the fit (time blocks) miss the model by ``ratio`` times what it
           predicts: above 1.5, the fit's covariance is multiplied by its square
 gaps      as in `uncertainty`: any power in the device's bounds
@@ -168,7 +169,8 @@ class ActivityModel:
         # What edges scatter by, from readings that hold one: an energy of W s is elsewhere.
         typical_w = max(float(np.sqrt(squares.mean())), 1e-9)
         seen_s = self.response.window_s * math.sqrt(self.fitted.excess_edge) / typical_w
-        self.edge_u_s = max(self.spans.edge_u_s, _LATENCY * seen_s)
+        scale = _LATENCY if self.fitted.edges_apart else 1 / math.sqrt(12)
+        self.edge_u_s = max(self.spans.edge_u_s, scale * seen_s)
 
     def _build_power_curve(self) -> None:
         """The whole P(t): for pictures, and for others to integrate."""
