@@ -149,6 +149,9 @@ class DeviceEnergies:
         runs, meta = self.device.runs[name], self.device.meta
         labelled = spans is not None and len(spans) > 0
         if spans is None or not labelled:
+            # Two edges cannot tell the response of a sensor of which nothing is known.
+            if response is None and not prior.known:
+                return None
             update_ns = max(prior.update_ns, _SLOWEST_UPDATE_NS)
             if not (_reads_beyond(runs, bounds_ns, update_ns) and _edges_rule(by_power)):
                 return None
