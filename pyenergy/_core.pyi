@@ -29,6 +29,7 @@ __all__: list[str] = [
     "SimWorld",
     "SourceReport",
     "Stream",
+    "SweepResult",
     "abandon_collector_after_fork",
     "enumerate",
     "now_ns",
@@ -37,6 +38,7 @@ __all__: list[str] = [
     "replay_offset_ns",
     "sim_presets",
     "sources",
+    "sweep",
     "take_anchor",
 ]
 
@@ -406,6 +408,121 @@ class Activity:
         Moments at which anything changes.
         """
 
+class SweepResult:
+    """
+    Energy by operation and gap; arrays are read-only views.
+    """
+    @property
+    def alone_s(self) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Seconds in which it alone ran.
+        """
+    @property
+    def busy_s(self) -> float:
+        """
+        Seconds in which anything ran.
+        """
+    @property
+    def cut(self) -> int:
+        """
+        Operations that reach outside the window.
+        """
+    @property
+    def deepest(self) -> int:
+        """
+        Most operations at once.
+        """
+    @property
+    def empty(self) -> int:
+        """
+        Operations without length.
+        """
+    @property
+    def energy_j(self) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Of each operation.
+        """
+    @property
+    def gap_ends_ns(self) -> numpy.typing.NDArray[numpy.int64]:
+        """
+        Where a gap ends.
+        """
+    @property
+    def gap_energy_j(self) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Of each gap.
+        """
+    @property
+    def gap_starts_ns(self) -> numpy.typing.NDArray[numpy.int64]:
+        """
+        Where nothing ran.
+        """
+    @property
+    def gaps_j(self) -> float:
+        """
+        Sum of gap_energy_j.
+        """
+    @property
+    def lower_j(self) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Least energy_j: nothing of the dynamic part where it overlapped.
+        """
+    @property
+    def negative_j(self) -> float:
+        """
+        Dynamic energy of the negative segments.
+        """
+    @property
+    def negative_segments(self) -> int:
+        """
+        Segments with less energy than the static power explains.
+        """
+    @property
+    def operations_j(self) -> float:
+        """
+        Sum of energy_j.
+        """
+    @property
+    def outside(self) -> int:
+        """
+        Operations wholly outside the window.
+        """
+    @property
+    def outside_s(self) -> float:
+        """
+        Seconds of operations outside the window.
+        """
+    @property
+    def overlap_s(self) -> float:
+        """
+        Seconds in which several ran.
+        """
+    @property
+    def overlapped_s(self) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Seconds in which others ran too.
+        """
+    @property
+    def segments(self) -> int:
+        """
+        Stretches between neighbouring edges.
+        """
+    @property
+    def static_j(self) -> float:
+        """
+        Static energy kept apart, else 0.
+        """
+    @property
+    def total_j(self) -> float:
+        """
+        Energy of the window.
+        """
+    @property
+    def upper_j(self) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Most energy_j: all of the dynamic part where it overlapped.
+        """
+
 class SimCard:
     """
     One simulated GPU, seen by every process of its world.
@@ -591,6 +708,22 @@ def sim_presets() -> list[str]: ...
 def sources() -> list[str]:
     """
     Names of the power sources, best first.
+    """
+
+def sweep(
+    curve: EnergyCurve,
+    starts_ns: numpy.ndarray,
+    ends_ns: numpy.ndarray,
+    weights: numpy.ndarray | None,
+    from_ns: typing.SupportsInt | typing.SupportsIndex,
+    to_ns: typing.SupportsInt | typing.SupportsIndex,
+    static_w: typing.SupportsFloat | typing.SupportsIndex,
+    static: str,
+) -> SweepResult:
+    """
+    Share the energy of [from_ns, to_ns] among operations [starts_ns, ends_ns] (int64 ns) by
+    weights (float64, or None: equal). static: 'separate', 'busy' or 'all'. ValueError names
+    the first operation that ends before it starts or has a weight that cannot be.
     """
 
 def take_anchor(triples: typing.SupportsInt | typing.SupportsIndex = 64) -> tuple[int, int, int]:

@@ -41,10 +41,11 @@ class Unlocked {
   PyThreadState* const state_;
 };
 
-void register_channel(py::module_& m);   // what a channel measures: needed by all that follow
-void register_activity(py::module_& m);  // spans and their overlap with windows
-void register_core(py::module_& m);      // clock, stream, recording, energy curve
-void register_sim(py::module_& m);       // the simulated GPU's control
-void register_sensors(py::module_& m);   // sources, devices, channels
+void register_channel(py::module_& m);    // what a channel measures: needed by all that follow
+void register_activity(py::module_& m);   // spans and their overlap with windows
+void register_core(py::module_& m);       // clock, stream, recording, energy curve
+void register_sweepline(py::module_& m);  // energy by operation and gap
+void register_sim(py::module_& m);        // the simulated GPU's control
+void register_sensors(py::module_& m);    // sources, devices, channels
 
 }  // namespace pyenergy
