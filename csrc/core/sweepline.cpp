@@ -204,7 +204,7 @@ void Sweeper::begin(std::size_t edge) {
   }
   const std::uint32_t slot = slot_[op] = free_.back();
   free_.pop_back();
-  const Weight weight = Weight::of(in_.weights.empty() ? 1.0 : in_.weights[op]);
+  const Weight weight = in_.weights.empty() ? Weight{} : Weight::of(in_.weights[op]);
   if (running_ == 0) negative_ = positive_ = {};
   shares_.enter(weight);
   slots_[slot] = {weight, {}, shares_.read(weight), negative_, positive_, t, overlapped_};

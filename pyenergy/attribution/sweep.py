@@ -148,7 +148,7 @@ def attribute(
     Raises
     ------
     TypeError
-        When times are not int64 arrays, or weights no numbers.
+        When times are not int64 arrays, weights no numbers or ``curve`` is no curve.
     OptionError
         When an operation ends before it starts, a weight or ``static_w`` is negative or not finite
         (the first such index is named), lengths differ or ``static`` is unknown.
@@ -157,6 +157,8 @@ def attribute(
     NoReadingsError
         When the curve has no points.
     """
+    if not isinstance(curve, _core.EnergyCurve):
+        raise TypeError(f"curve must be an EnergyCurve of power, got {type(curve).__name__}")
     starts, ends = _times("starts_ns", starts_ns), _times("ends_ns", ends_ns)
     if static not in get_args(StaticPolicy):
         raise OptionError(f"static must be one of {get_args(StaticPolicy)}, got {static!r}")

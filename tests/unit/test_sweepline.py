@@ -93,7 +93,7 @@ def by_hand(case: Case, static: StaticPolicy) -> dict[str, NDArray[np.float64]]:
     real = starts < ends
     edges = np.unique(np.concatenate([starts[real], ends[real], ns([t0, t1])]))
     energy = case.curve().windows(edges[:-1], edges[1:])
-    found = {name: np.zeros(starts.size) for name in COLUMNS[:5]}
+    found: dict[str, NDArray[np.float64]] = {n: np.zeros(starts.size) for n in COLUMNS[:5]}
     fixed = np.zeros(starts.size)
     gaps: list[list[float]] = []
     for a, b, e in zip(edges[:-1].tolist(), edges[1:].tolist(), energy.tolist(), strict=True):
@@ -283,6 +283,12 @@ def test_times_other_than_int64_arrays_are_a_type_error(times: Any) -> None:
         attribute(steady(), times, ns([1]))
     with pytest.raises(TypeError, match="ends_ns must be an int64 array of nanoseconds"):
         attribute(steady(), ns([1]), times)
+
+
+@pytest.mark.parametrize("curve", [None, 100.0, np.ones(3)], ids=repr)
+def test_what_is_no_curve_is_a_type_error(curve: Any) -> None:
+    with pytest.raises(TypeError, match="curve must be an EnergyCurve of power"):
+        attribute(curve, ns([0]), ns([1]))
 
 
 def test_operations_that_cannot_be_are_named() -> None:
