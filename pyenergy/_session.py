@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core, _hub, _sync
 from .errors import StateError
-from .recording.clock_anchor import ClockAnchor
+from .recording.clock_anchor import AnchorWatch
 from .recording.recorded import Recorded
 from .recording.series import DeviceData, Runs
 from .sensor.catalog import POWER_CHANNELS
@@ -90,7 +90,7 @@ class Session:
         self._sampling = sampling
         self._marks: list[Mark] = []
         self._marks_lock = threading.Lock()
-        self._anchors: list[ClockAnchor] = []
+        self._clock: AnchorWatch | None = None
         self._taps: list[_Tap] = []
         self._generation = _hub.generation()
         self._profiles: dict[str, dict[str, Any]] | None = None
@@ -109,7 +109,7 @@ class Session:
             for tap in self._taps:
                 tap.shared.release()
             raise
-        self._anchors.append(ClockAnchor.take())
+        self._clock = AnchorWatch()
         self.start_ns = _core.now_ns()
 
     def close(self) -> None:
@@ -121,7 +121,8 @@ class Session:
                 _sync.synchronize(self.devices)
         finally:
             self.end_ns = _core.now_ns()
-            self._anchors.append(ClockAnchor.take())
+            if self._clock is not None:
+                self._clock.stop()
             for tap in self._taps:
                 tap.shared.release()
 
@@ -181,7 +182,7 @@ class Session:
             bounds_ns=(self.start_ns, end_ns),
             devices={t.device.id: t.data(self.start_ns, end_ns) for t in self._taps},
             marks=marks,
-            anchors=tuple(self._anchors),
+            anchors=self._clock.anchors() if self._clock is not None else (),
             notes=tuple(self.notes),
             provenance={**provenance.collect(), "profiles": self._profiles},
         )

@@ -1,13 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clock anchors join CLOCK_MONOTONIC to Unix time."""
+"""Clock anchors join CLOCK_MONOTONIC to Unix time: at both ends of a trace and in between.
+
+On Linux both clocks are slewed together, so that their offset changes only when somebody sets the
+time: anchors in between say when that was. They are taken by one thread for all traces of a
+process, which ends when nothing has been traced for a second.
+"""
 
 from __future__ import annotations
 
+import atexit
+import os
+import threading
+import time
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
 
 from .. import _core
+from ..units import NS_PER_S
 
-__all__ = ["ClockAnchor"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["AnchorWatch", "ClockAnchor", "ClockAnchors"]
+
+PERIOD_NS = NS_PER_S // 10
+# Where a wake-up costs more than 10 us of CPU (virtual machines), anchors are taken more rarely,
+# so that the thread stays near this share of a core; but not more rarely than once a second.
+_MOST_SHARE = 1e-4
+_LONGEST_NS = NS_PER_S
+_LINGER_NS = NS_PER_S
 
 
 @dataclass(frozen=True)
@@ -22,3 +47,159 @@ class ClockAnchor:
     def take(cls) -> ClockAnchor:
         """The narrowest of 64 (mono, real, mono) triples taken now."""
         return cls(*_core.take_anchor())
+
+
+class ClockAnchors(Sequence[ClockAnchor]):
+    """Anchors in columns: read-only int64 arrays, ns; one `ClockAnchor` each as a sequence."""
+
+    def __init__(self, mono_ns: NDArray[np.int64], *others: NDArray[np.int64]) -> None:
+        self.mono_ns, self.real_ns, self.width_ns = (
+            np.array(column, dtype=np.int64) for column in (mono_ns, *others)
+        )
+        if not len(self.mono_ns) == len(self.real_ns) == len(self.width_ns):
+            raise ValueError("the columns of clock anchors differ in length")
+        for column in (self.mono_ns, self.real_ns, self.width_ns):
+            column.setflags(write=False)
+
+    @classmethod
+    def of(cls, anchors: Iterable[ClockAnchor]) -> ClockAnchors:
+        """The same anchors in columns."""
+        if isinstance(anchors, ClockAnchors):
+            return anchors
+        rows = [(a.mono_ns, a.real_ns, a.width_ns) for a in anchors]
+        return cls(*np.array(rows, dtype=np.int64).reshape(-1, 3).T)
+
+    def __len__(self) -> int:
+        return len(self.mono_ns)
+
+    @overload
+    def __getitem__(self, index: int) -> ClockAnchor: ...
+    @overload
+    def __getitem__(self, index: slice) -> ClockAnchors: ...
+    def __getitem__(self, index: int | slice) -> ClockAnchor | ClockAnchors:
+        columns = self.mono_ns[index], self.real_ns[index], self.width_ns[index]
+        if isinstance(index, slice):
+            return ClockAnchors(*columns)
+        return ClockAnchor(*(int(value) for value in columns))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<ClockAnchors: {len(self)}>"
+
+
+class AnchorWatch:
+    """Anchors from now until `stop`: one at each end, and one every 100 ms in between."""
+
+    def __init__(self) -> None:
+        self._keeper = _keeper
+        self._log = self._keeper.enter()
+        self._first = ClockAnchor.take()
+        self._last: ClockAnchor | None = None
+
+    def stop(self) -> None:
+        """Take the last anchor. In a forked child, whose parent watches, it does nothing."""
+        if self._last is None and self._keeper is _keeper:
+            self._last = ClockAnchor.take()
+            self._keeper.leave()
+
+    def anchors(self) -> ClockAnchors:
+        """What there is so far; while the watch runs one of now is the last."""
+        first, last = self._first, self._last or ClockAnchor.take()
+        rows = self._keeper.read(self._log)
+        inside = rows[(rows[:, 0] > first.mono_ns) & (rows[:, 0] < last.mono_ns)]
+        ends = [[(a.mono_ns, a.real_ns, a.width_ns)] for a in (first, last)]
+        return ClockAnchors(*np.concatenate([ends[0], inside, ends[1]]).T)
+
+
+class _Keeper:
+    """The thread that takes anchors while anybody watches, and what it has taken."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._log = array("q")  # mono, real, width; mono, real, width; ...
+        self._watches = 0
+        self._thread: threading.Thread | None = None
+        self._over = threading.Lock()  # released to end the thread: the cheapest wait there is
+        self._over.acquire()
+
+    def enter(self) -> array[int]:
+        """Begin to watch; the log that will hold the anchors."""
+        with self._lock:
+            if self._watches == 0:
+                self._log = array("q")  # who watched before keeps the old one
+            self._watches += 1
+            if self._thread is None:
+                self._start()
+            return self._log
+
+    def leave(self) -> None:
+        with self._lock:
+            self._watches -= 1
+
+    def read(self, log: array[int]) -> NDArray[np.int64]:
+        """A copy of ``log``, one anchor a row."""
+        with self._lock:  # an array cannot grow while NumPy looks at it
+            return np.array(log, dtype=np.int64).reshape(-1, 3)
+
+    def shut(self) -> None:
+        """At interpreter exit."""
+        thread = self._thread
+        if thread is not None and self._over.locked():
+            self._over.release()
+            thread.join(1.0)
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="pyenergy-anchors", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter ends, or no thread is left: both ends remain
+            return
+        self._thread = thread
+
+    def _run(self) -> None:
+        period_ns, idle_ns, ticks = PERIOD_NS, 0, 0
+        while not self._over.acquire(timeout=period_ns / NS_PER_S):
+            idle_ns = 0 if self._tick() else idle_ns + period_ns
+            if idle_ns >= _LINGER_NS and self._may_end():
+                return
+            ticks += 1
+            dear_ns = int(time.thread_time_ns() / ticks / _MOST_SHARE)
+            period_ns = min(max(PERIOD_NS, dear_ns), _LONGEST_NS)
+
+    def _tick(self) -> bool:
+        """Whether anybody watches, who then has one anchor more."""
+        if self._watches == 0:
+            return False
+        anchor = _core.take_anchor()
+        with self._lock:
+            self._log.extend(anchor)
+        return True
+
+    def _may_end(self) -> bool:
+        with self._lock:
+            if self._watches == 0:
+                self._thread = None
+            return self._watches == 0
+
+
+_keeper = _Keeper()
+
+
+def _after_fork_in_child() -> None:
+    """The thread did not survive and its lock may be held: the child starts with nothing."""
+    global _keeper
+    _keeper = _Keeper()
+
+
+def _shutdown() -> None:
+    _keeper.shut()
+
+
+atexit.register(_shutdown)
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .clock_anchor import ClockAnchor
     from .marks import Mark
     from .series import DeviceData
@@ -21,7 +23,7 @@ class Recorded:
     bounds_ns: tuple[int, int]
     devices: dict[str, DeviceData]
     marks: tuple[Mark, ...] = ()
-    anchors: tuple[ClockAnchor, ...] = ()
+    anchors: Sequence[ClockAnchor] = ()
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)

@@ -6,7 +6,10 @@ Layout, version 1. The member ``meta`` is UTF-8 JSON in a uint8 array with ``for
 ``notes`` and ``provenance``. For the channel ``power`` of device ``gpu:0`` the members
 ``gpu:0/power/t_first_ns``, ``.../read_first_ns``, ``.../t_last_ns``, ``.../read_last_ns``
 (int64, ns of CLOCK_MONOTONIC), ``.../value`` (float64, SI, NaN where missing), ``.../count`` and
-``.../flags`` (uint32) hold its runs. A reader must refuse a larger ``version``.
+``.../flags`` (uint32) hold its runs. Of more than two clock anchors ``meta`` has the first and the
+last, and the members ``anchors/mono_ns``, ``anchors/real_ns`` and ``anchors/width_ns`` (int64) have
+all; files without these members have their anchors in ``meta``. A reader must refuse a larger
+``version``.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import json
 import math
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +27,7 @@ import numpy as np
 
 from ..errors import RecordingError
 from .check import check
-from .clock_anchor import ClockAnchor
+from .clock_anchor import ClockAnchor, ClockAnchors
 from .marks import Mark
 from .recorded import Recorded
 from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
@@ -32,6 +36,7 @@ __all__ = ["FORMAT", "VERSION", "load", "save"]
 
 FORMAT = "pyenergy-recording"
 VERSION = 1
+_ANCHOR_COLUMNS = ("mono_ns", "real_ns", "width_ns")
 _DTYPES = {"value": np.float64, "count": np.uint32, "flags": np.uint32}  # all others: int64
 
 
@@ -53,6 +58,9 @@ def save(recorded: Recorded, path: str | os.PathLike[str]) -> Path:
         for channel, runs in device.runs.items():
             for name in Runs.names():
                 members[f"{device_id}/{channel}/{name}"] = getattr(runs, name)
+    if len(recorded.anchors) > 2:
+        anchors = ClockAnchors.of(recorded.anchors)
+        members |= {f"anchors/{name}": getattr(anchors, name) for name in _ANCHOR_COLUMNS}
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         try:
@@ -119,7 +127,7 @@ def _meta(recorded: Recorded) -> dict[str, Any]:
             for device_id, device in recorded.devices.items()
         },
         "marks": [asdict(mark) for mark in recorded.marks],
-        "anchors": [asdict(anchor) for anchor in recorded.anchors],
+        "anchors": [asdict(anchor) for anchor in _ends(recorded.anchors)],
         "notes": list(recorded.notes),
         "provenance": recorded.provenance,
         "extra": recorded.extra,
@@ -143,7 +151,7 @@ def _recorded(meta: Any, archive: Any, path: Path) -> Recorded:
             for device_id, entry in meta["devices"].items()
         },
         marks=tuple(Mark(**mark) for mark in meta["marks"]),
-        anchors=tuple(ClockAnchor(**anchor) for anchor in meta["anchors"]),
+        anchors=_anchors(meta["anchors"], archive),
         notes=tuple(meta["notes"]),
         provenance=meta["provenance"],
         extra=meta["extra"],
@@ -161,6 +169,27 @@ def _device(device_id: str, entry: dict[str, Any], archive: Any) -> DeviceData:
         stats=entry["stats"],
         gap_ns=entry["gap_ns"],
     )
+
+
+def _ends(anchors: Sequence[ClockAnchor]) -> list[ClockAnchor]:
+    return list(anchors) if len(anchors) <= 2 else [anchors[0], anchors[-1]]
+
+
+def _anchors(ends: list[dict[str, int]], archive: Any) -> ClockAnchors:
+    if "anchors/mono_ns" not in archive:
+        if not all(type(value) is int for anchor in ends for value in anchor.values()):
+            raise RecordingError("a clock anchor is not in whole nanoseconds")
+        anchors = ClockAnchors.of(ClockAnchor(**anchor) for anchor in ends)
+    else:
+        columns = [archive[f"anchors/{name}"] for name in _ANCHOR_COLUMNS]
+        if any(column.dtype != np.int64 or column.ndim != 1 for column in columns):
+            raise RecordingError("anchors are not columns of a recording")
+        anchors = ClockAnchors(*columns)
+    if bool((anchors.mono_ns[1:] <= anchors.mono_ns[:-1]).any()):
+        raise RecordingError("the clock anchors are not in order of time")
+    if bool((anchors.width_ns < 0).any()):
+        raise RecordingError("a clock anchor ends before it begins")
+    return anchors
 
 
 def _runs(archive: Any, channel: str) -> Runs:
