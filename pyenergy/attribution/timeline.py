@@ -202,7 +202,7 @@ class ClockMap:
         hint = f"were they taken in {name}, ns, and during this trace?"
         if example == 0:
             hint = (
-                "0 is what profilers write where they have no time: leave those out, and count them"
+                "profilers write 0 where they have no time: leave those out, and count them"
             )
         elif example > 0 and bool(other.covered(times[outside][:1]).all()):
             hint = f"it looks like {wrong}"

@@ -335,7 +335,7 @@ def test_a_forked_child_watches_with_a_thread_of_its_own() -> None:
             own = AnchorWatch()
             alive = clock_anchor._keeper._thread
             own.stop()
-            is_sound = alive is not None and alive.is_alive() and len(own.anchors()) == 2
+            is_sound = alive is not None and alive.is_alive() and len(own.anchors()) >= 2
             code = 0 if is_sound and watch._last is None else 2
         finally:
             os._exit(code)
