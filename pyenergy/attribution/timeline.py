@@ -201,9 +201,7 @@ class ClockMap:
         name, wrong = names if join is self._to_mono else names[::-1]
         hint = f"were they taken in {name}, ns, and during this trace?"
         if example == 0:
-            hint = (
-                "profilers write 0 where they have no time: leave those out, and count them"
-            )
+            hint = "profilers write 0 where they have no time: leave those out, and count them"
         elif example > 0 and bool(other.covered(times[outside][:1]).all()):
             hint = f"it looks like {wrong}"
         return WindowError(

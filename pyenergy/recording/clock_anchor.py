@@ -94,7 +94,10 @@ class ClockAnchors(Sequence[ClockAnchor]):
 
 
 class AnchorWatch:
-    """Anchors from now until `stop`: one at each end, and one every 100 ms in between."""
+    """Anchors from now until `stop`: one at each end, and in between one every 100 ms.
+
+    Where a wake-up costs much CPU it is one every second at worst.
+    """
 
     def __init__(self) -> None:
         self._keeper = _keeper
