@@ -127,7 +127,7 @@ class Cursor:
         self.buffer, self.at = b"".join(pieces), 0
 
     def peek(self) -> bytes:
-        """The next character that is not white, on which the cursor then stands; empty at the end."""
+        """Go to the next character that is not white; that character, empty at the end."""
         while True:
             match = _NOT_WHITE.search(self.buffer, self.at)
             if match:
@@ -195,15 +195,13 @@ class Cursor:
     def likely_end(self) -> tuple[int, int] | None:
         """(end of an item of a list of objects, begin of the next) as late as can be guessed."""
         low = max(self.at, len(self.buffer) - _TAIL)
-        last = None
-        for last in _BETWEEN.finditer(self.buffer, low):
-            pass
-        return (last.start() + 1, last.end()) if last else None
+        found = list(_BETWEEN.finditer(self.buffer, low))
+        return (found[-1].start() + 1, found[-1].end()) if found else None
 
     def objects(self) -> tuple[list[tuple[int, int]], int]:
-        """The whole objects of a list from here on in the buffer: ([(begin, end)], where they stop).
+        """Whole objects of a list from here on in the buffer: ([(begin, end)], where they stop).
 
-        They stop after a comma, before the list's end, or before what is not in the buffer.
+        They stop right after a comma, or before what is neither an object nor whole.
         """
         found: list[tuple[int, int]] = []
         at = self.at
@@ -212,12 +210,11 @@ class Cursor:
             if self.buffer[begin] != ord("{"):
                 break
             end = self._object_end(begin)
-            after = self._white(end) if end else len(self.buffer)
-            if not end or after == len(self.buffer):
-                break  # what follows the object decides whether it is whole
+            if end is None:
+                break
             found.append((begin, end))
-            at = after
-            if self.buffer[after] != ord(","):
+            at = self._white(end)
+            if self.buffer[at : at + 1] != b",":
                 break
             at += 1
         return found, at

@@ -73,8 +73,8 @@ def nanoseconds_of(text: bytes) -> tuple[int, Stamp]:
 def _scaled(value: int, power: int) -> int:
     """``value * 10**power``, rounded half to even."""
     if power >= 0:
-        return int(value * 10**power)
-    unit = 10**-power
+        return value * int(10**power)
+    unit = int(10**-power)
     whole, rest = divmod(value, unit)
     return whole + (2 * rest > unit or (2 * rest == unit and whole % 2 == 1))
 
