@@ -91,6 +91,7 @@ class Cursor:
         self.buffer = b""
         self.at = 0  # in the buffer
         self._before = 0  # bytes before the buffer
+        self.exhausted = False  # all that comes is in the buffer
         self.broken: MalformedError | None = None  # why no more comes, if not for the end
 
     @property
@@ -98,12 +99,18 @@ class Cursor:
         """Byte of the text."""
         return self._before + self.at
 
-    def more(self) -> bool:
-        """Take in another chunk, letting go of what lies behind; whether there was one."""
+    def _next(self) -> bytes:
+        """Another chunk, empty at the end."""
         try:
             chunk = next(self._chunks, b"")
         except MalformedError as error:
             self.broken, chunk = error, b""
+        self.exhausted = not chunk
+        return chunk
+
+    def more(self) -> bool:
+        """Take in another chunk, letting go of what lies behind; whether there was one."""
+        chunk = self._next()
         if not chunk:
             return False
         self._before += self.at
@@ -117,12 +124,9 @@ class Cursor:
             return
         pieces = [self.buffer[self.at :]]
         have = len(pieces[0])
-        try:
-            while have < count and (chunk := next(self._chunks, b"")):
-                pieces.append(chunk)
-                have += len(chunk)
-        except MalformedError as error:
-            self.broken = error
+        while have < count and (chunk := self._next()):
+            pieces.append(chunk)
+            have += len(chunk)
         self._before += self.at
         self.buffer, self.at = b"".join(pieces), 0
 
@@ -198,26 +202,23 @@ class Cursor:
         found = list(_BETWEEN.finditer(self.buffer, low))
         return (found[-1].start() + 1, found[-1].end()) if found else None
 
-    def objects(self) -> tuple[list[tuple[int, int]], int]:
-        """Whole objects of a list from here on in the buffer: ([(begin, end)], where they stop).
+    def objects(self) -> tuple[list[tuple[int, int]], int, bool]:
+        """Whole objects of a list from here on in the buffer.
 
-        They stop right after a comma, or before what is neither an object nor whole.
+        Returns
+        -------
+        ([(begin, end)], where what follows them begins, whether a comma stands before it)
         """
         found: list[tuple[int, int]] = []
-        at = self.at
-        while (begin := self._white(at)) < len(self.buffer):
-            at = begin
-            if self.buffer[begin] != ord("{"):
-                break
-            end = self._object_end(begin)
-            if end is None:
-                break
-            found.append((begin, end))
+        at, comma = self._white(self.at), False
+        while self.buffer[at : at + 1] == b"{" and (end := self._object_end(at)):
+            found.append((at, end))
             at = self._white(end)
-            if self.buffer[at : at + 1] != b",":
+            comma = self.buffer[at : at + 1] == b","
+            if not comma:
                 break
-            at += 1
-        return found, at
+            at = self._white(at + 1)
+        return found, at, comma
 
     def _white(self, at: int) -> int:
         match = _NOT_WHITE.search(self.buffer, at)

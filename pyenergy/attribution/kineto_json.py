@@ -180,23 +180,23 @@ class _Reader:
             if self._likely_block():
                 want = self._chunk
                 continue
-            spans, stop = cursor.objects()
+            spans, stop, comma = cursor.objects()
             if spans:
                 self._add(self._exact(spans))
                 cursor.at, want = stop, self._chunk
-                comma = cursor.buffer[stop - 1 : stop] == b","
                 if not comma and cursor.peek() == b",":
                     cursor.at += 1  # it had not been in the buffer
                     comma = True
                 continue
-            have = len(cursor.buffer) - cursor.at
-            if have < want:
+            comma = True  # as before: it is the same event that is looked at again
+            if cursor.exhausted:
                 raise cursor.ended("an event")
+            have = len(cursor.buffer) - cursor.at
             if have > _LONGEST_EVENT:
                 raise MalformedError(
                     cursor.offset, f"an event of more than {_LONGEST_EVENT} bytes starts"
                 )
-            want = 2 * have
+            want = 2 * max(have, want)
 
     def _likely_block(self) -> bool:
         """Take the buffer up to where an event probably ends; whether it did."""
