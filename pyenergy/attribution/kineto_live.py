@@ -46,12 +46,13 @@ def from_profiler(
     categories : collection of Category, optional
         What to keep; everything by default.
     shapes : bool
-        Whether to keep the launch shapes: they are only in what is exported, so this exports.
+        Whether to keep the launch shapes. They are only in what is exported, so this exports, and
+        torch exports a profiler once: save it yourself and use `read_kineto` to have both.
 
     Raises
     ------
     StateError
-        The profiler has not finished, or recorded nothing.
+        The profiler has not finished, recorded nothing, or would have to be exported again.
     OptionError
         It is no such profiler.
     """
@@ -91,7 +92,13 @@ def _exported(
     """The same by way of a temporary file."""
     with tempfile.TemporaryDirectory(prefix="pyenergy-") as folder:
         path = Path(folder) / "trace.json"
-        prof.export_chrome_trace(str(path))
+        try:
+            prof.export_chrome_trace(str(path))
+        except RuntimeError as error:
+            raise StateError(
+                f"the profiler cannot be exported ({error}), and {why}: a profiler is exported "
+                "once, so read the file that it wrote with read_kineto"
+            ) from None
         events = read_kineto(path, categories=categories, shapes=shapes)
     version = events.provenance.torch_version or _torch_version()
     provenance = replace(
