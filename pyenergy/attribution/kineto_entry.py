@@ -11,7 +11,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-__all__ = ["Args", "Entry", "decode_block", "decode_one"]
+__all__ = ["UNREADABLE", "Args", "Entry", "decode_block", "decode_one"]
+
+# A DecodeError is a ValueError in newer msgspec only; text that is no UTF-8 is always one.
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Small = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -70,15 +73,15 @@ _PAIR = re.compile(  # a whole surrogate pair, or half of one
 
 
 def decode_block(text: bytes) -> list[Entry]:
-    """A list of entries, all as they should be; ValueError otherwise."""
+    """A list of entries, all as they should be; one of UNREADABLE otherwise."""
     return _BLOCK.decode(text)
 
 
 def decode_one(text: bytes) -> tuple[Entry, list[str]]:
-    """One entry, and what had to be repaired in it; ValueError where it is no JSON even so."""
+    """One entry, and what had to be repaired in it; one of UNREADABLE if it is no JSON even so."""
     try:
         return _ONE.decode(text), []
-    except (ValueError, RecursionError):
+    except UNREADABLE:
         pass
     repaired, repairs = _repair(text)
     try:

@@ -16,7 +16,7 @@ import msgspec
 from ..errors import OptionError, RecordingError
 from .event_columns import Block, Columns
 from .json_blocks import Cursor, MalformedError, chunks_of
-from .kineto_entry import Args, Entry, decode_block, decode_one
+from .kineto_entry import UNREADABLE, Args, Entry, decode_block, decode_one
 from .kineto_number import LIMIT_NS, nanoseconds
 from .profiler_events import Category, ProfilerEvents, Provenance, category_of
 
@@ -157,7 +157,7 @@ class _Reader:
     def _decoded(text: bytes | None, at: int) -> Any:
         try:
             return msgspec.json.decode(text or b"null")
-        except (ValueError, RecursionError):
+        except UNREADABLE:
             return None  # beside the events; nothing that times depend on, or it is missing
 
     def _list(self) -> None:
@@ -207,7 +207,7 @@ class _Reader:
         end, following = split
         try:
             entries = decode_block(b"[" + cursor.buffer[cursor.at : end] + b"]")
-        except (ValueError, RecursionError):
+        except UNREADABLE:
             return False
         cursor.at = following
         self._add(entries)
@@ -218,13 +218,13 @@ class _Reader:
         buffer = self._cursor.buffer
         try:
             return decode_block(b"[" + buffer[spans[0][0] : spans[-1][1]] + b"]")
-        except (ValueError, RecursionError):
+        except UNREADABLE:
             pass
         entries: list[Entry] = []
         for begin, end in spans:
             try:
                 entry, repairs = decode_one(buffer[begin:end])
-            except (ValueError, RecursionError) as error:
+            except UNREADABLE as error:
                 self._add(entries)
                 offset = self._cursor.offset - self._cursor.at + begin
                 raise MalformedError(offset, f"{error} in the event") from None
