@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m bench.coverage``: do 95 % intervals hold the truth 95 times in 100?
 
-Every run draws its own sensor (T +-2 %, W or tau +-20 %, delay 0-20 ms, idle, phase, noise) and
-load, in simulated time; the estimator sees readings, spans and the architecture. One window of
-each length a run: windows of one run share their errors, and would count as one.
+Every run draws its own sensor (T +-2 %, W or tau +-20 %, delay 0-20 ms, idle, phase, noise), load
+and latencies between marks and work (15 us on average), in simulated time; the estimator sees
+readings, spans and the architecture. One window of each length a run: windows of one run share
+their errors, and would count as one.
 """
 
 from __future__ import annotations

@@ -71,8 +71,8 @@ def measured(
 ) -> tuple[Trace, Callable[[object, object], np.ndarray], list[tuple[str, int, int]]]:
     """(trace, truth of windows, spans) of a load on a card drawn by ``seed``.
 
-    T +-2 %, W or tau +-20 %, delay 0-20 ms, idle, phase and noise are drawn; ``integrates``:
-    what the energy counter adds up, None for no counter.
+    T +-2 %, W or tau +-20 %, delay 0-20 ms, idle, phase and noise are drawn, and how late the host
+    is; ``integrates``: what the energy counter adds up, None for no counter.
     """
     preset, update_s, window_s, family = KINDS[kind]
     rng = np.random.default_rng(seed)

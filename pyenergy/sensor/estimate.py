@@ -290,8 +290,7 @@ class ActivityModel:
     def _inside_variance(
         self, seconds: csr_array, duration_s: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        window_s = self.response.window_s * (2 if self.response.family == "rc" else 1)
-        unseen_s = (1 - min(1.0, window_s / self.period_s)) ** 2 * self.period_s
+        unseen_s = (1 - min(1.0, self.response.looks_s / self.period_s)) ** 2 * self.period_s
         # A call that draws more than its class does so from end to end.
         together_s = np.maximum(self._call_s, unseen_s)
         busy = np.asarray(seconds @ self.fitted.excess) * duration_s

@@ -99,6 +99,11 @@ class Response:
         return self.delay_s + share * self.window_s
 
     @property
+    def looks_s(self) -> float:
+        """Time that a reading averages, s; of an RC the boxcar of its noise bandwidth, 2 tau."""
+        return self.window_s * (2 if self.family == "rc" else 1)
+
+    @property
     def reach_s(self) -> float:
         """How far back a reading looks, s (an RC: five time constants)."""
         return self.delay_s + self.window_s * (5.0 if self.family == "rc" else 1.0)

@@ -78,7 +78,7 @@ class Unlabelled:
 
     def _build_unseen(self, bounds_ns: tuple[int, int]) -> _core.EnergyCurve | None:
         period_s = self._period_s
-        unseen_s = max(period_s - _looks_s(self._response), 0.0)
+        unseen_s = max(period_s - self._response.looks_s, 0.0)
         inside = (self._centre >= self.start_ns) & (self._centre <= self.end_ns)
         if unseen_s == 0.0:
             return None
@@ -123,14 +123,9 @@ class Unlabelled:
         running = np.where(
             (t > self.start_ns) & (t < self.end_ns), float(self._fitted.beta[0]), 0.0
         )
-        tau_s = max(self._period_s, _looks_s(self._response))
+        tau_s = max(self._period_s, self._response.looks_s)
         hidden = hidden_swing(around.mean(axis=0) + running, self._limits, tau_s)
         return np.asarray(hidden + (self._delay_u_s * np.ptp(around, axis=0)) ** 2)
-
-
-def _looks_s(response: Response) -> float:
-    """Time that a reading averages; of an RC the boxcar with the same noise bandwidth, 2 tau."""
-    return response.window_s * (2 if response.family == "rc" else 1)
 
 
 def idle_inside_s(fitted: ActivityFit, response: Response) -> float:

@@ -64,4 +64,5 @@ def hidden_swing(
     tau, the time a reading stands for, moves an edge at random phase by sigma * tau / sqrt(12).
     """
     low, high = limits_w
+    # Power that is modelled just beyond the limits leaves no room to swing.
     return np.asarray(np.maximum((high - value_w) * (value_w - low), 0.0) * tau_s**2 / 12)

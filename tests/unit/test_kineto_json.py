@@ -39,7 +39,7 @@ MODERN = """{"schemaVersion": 1, "trace_id": "AB", "displayTimeUnit": "ms",
  {"name": "process_name", "ph": "M", "ts": 6520618872325.063, "pid": 9, "tid": 0,
   "args": {"name": "python"}},
  {"name": "Record Window End", "ph": "i", "s": "g", "pid": "", "tid": "", "ts": 1}
-], "traceName": "/tmp/x.json", "baseTimeNanoseconds": 1751410836000000000}"""
+], "traceName": "x.json", "baseTimeNanoseconds": 1751410836000000000}"""
 
 
 def kernel(ts: Any, dur: Any = 1, **more: Any) -> dict[str, Any]:
