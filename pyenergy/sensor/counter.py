@@ -179,7 +179,8 @@ def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusio
     hypothesis: Hypothesis = "undecided"
     if added is not None:
         hypothesis = _hypothesis(steps[use], modelled[use], added[use])
-    scale, scale_u = _scale(counter_j / model_j if model_j > 0 else 1.0, own_u / max(model_j, 1e-9))
+    ratio = counter_j / model_j if model_j > 0 else 1.0
+    scale, scale_u, explained = _scale(ratio, own_u / max(model_j, 1e-9))
     difference = steps / scale - modelled
     density = difference / seconds
     tick_u = _tick_u(counter, steps, seconds)
@@ -201,21 +202,22 @@ def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusio
         disagree=bool(disagree),
         weight=weight,
         tick_u_j=tick_u,
-        explained=scale != 1.0 or abs(counter_j - model_j) <= 2.5 * GAIN_U * abs(model_j),
+        explained=explained,
     )
 
 
-def _scale(ratio: float, sampling_u: float) -> tuple[float, float]:
-    """Ratio of the gains of counter and reading, and its standard uncertainty.
+def _scale(ratio: float, sampling_u: float) -> tuple[float, float, bool]:
+    """Ratio of the gains of counter and reading, its standard uncertainty, and whether it can be.
 
     Gain or sampling? What the two differ by is shared out by how much of each is expected; a
-    difference that no gain explains is sampling (a load in step with the sensor).
+    difference that no gain explains is sampling (a load in step with the sensor), or a fault.
     """
     sampling_u = max(sampling_u, 1e-9)
     if abs(ratio - 1) > 2.5 * np.hypot(GAIN_U, sampling_u):
-        return 1.0, GAIN_U
+        return 1.0, GAIN_U, False
     believed = GAIN_U**2 / (GAIN_U**2 + sampling_u**2)
-    return 1 + (ratio - 1) * believed, float(1 / np.hypot(1 / GAIN_U, 1 / sampling_u))
+    scale_u = float(1 / np.hypot(1 / GAIN_U, 1 / sampling_u))
+    return 1 + (ratio - 1) * believed, scale_u, True
 
 
 def _edges(
