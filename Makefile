@@ -23,7 +23,7 @@ cpp: $(VENV)/.dev
 	ctest --preset $(PRESET)
 
 python: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

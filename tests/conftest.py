@@ -8,6 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+# Threads of the linear algebra would spin beside the samplers that the tests watch; matrices are
+# small. Before NumPy loads.
+for _threads in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
+
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -176,7 +176,9 @@ def test_sound_readings_need_no_note(world: testing.SimulatedWorld) -> None:
     assert out["low"] <= truth <= out["high"]
     assert out["joules"] == pytest.approx(truth, rel=1e-2)
     # A trace that begins with the sampler has no reading from before its start, and says so.
-    assert all("no reading from before the start" in note for note in out["notes"])
+    # So does one on a host that stalls for more than 5 ms.
+    said = ("no reading from before the start", "nothing was read for")
+    assert [note for note in out["notes"] if not any(text in note for text in said)] == []
     assert out["warned"] == []
 
 
