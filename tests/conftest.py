@@ -8,13 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# Threads of the linear algebra would spin beside the samplers that the tests watch; matrices are
-# small. Before NumPy loads.
-for _threads in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")
-
 import pytest
 
+# Threads of the linear algebra would spin beside the samplers that the tests watch; matrices are
+# small. Before NumPy loads.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from pyenergy.testing import SimulatedWorld, simulated
