@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import _core
+from ._curves import constant, weighted_sum
 from ._energy import Energy
 from ._notes import standing_notes, why_nothing
 from .errors import NoReadingsError
@@ -65,6 +67,7 @@ class DeviceEnergies:
         method: str = "model",
     ) -> None:
         self.device = device
+        self._bounds_ns = bounds_ns
         self._why_plain = ""
         self.model, self.method, channel, prior = self._choose(
             device, bounds_ns, spans, profile, method
@@ -166,6 +169,29 @@ class DeviceEnergies:
             return by_activity
         self._why_plain = "the readings alone are more certain" if labelled else ""
         return None
+
+    def curves(self) -> tuple[_core.EnergyCurve, _core.EnergyCurve]:
+        """(dynamic, static) power, W: together they are what `terms` integrates.
+
+        Static is the level of a model that has one: what is there with nothing running. Others do
+        not tell them apart, and have zero.
+        """
+        model, card, bounds = self.model, self.profile, self._bounds_ns
+        whole = [(curve, 1 / card.gain) for curve in model.energy_curves()]
+        if self._fusion is not None and self._fusion.hypothesis == "truth":
+            whole.append((self._fusion.curve, self._fusion.weight / card.gain))
+        zero = card.offset_w if not isinstance(model, CounterModel) else 0.0
+        nothing = constant(0.0, *bounds)
+        if not isinstance(model, ActivityModel) or not model.spans.labelled:
+            return weighted_sum(
+                [*whole, (constant(-zero / card.gain, *bounds), 1.0)], *bounds
+            ), nothing
+        level = weighted_sum(
+            [(model.level_curve, 1 / card.gain), (constant(-zero / card.gain, *bounds), 1.0)],
+            *bounds,
+        )
+        dynamic = weighted_sum([*whole, (model.level_curve, -1 / card.gain)], *bounds)
+        return dynamic, level
 
     def terms(
         self, starts_ns: NDArray[np.int64], ends_ns: NDArray[np.int64], threads: int = 0

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import OptionError, RecordingError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .recording.recorded import Recorded
     from .recording.series import DeviceData, DeviceMeta
 
-__all__ = ["of_recorded", "stored"]
+__all__ = ["of_recorded", "require_profile", "stored", "without_profiles"]
 
 
 def stored(devices: Iterable[DeviceMeta]) -> dict[str, dict[str, Any]]:
@@ -56,3 +56,17 @@ def of_recorded(recorded: Recorded, device: DeviceData) -> Profile | None:
         raise RecordingError(
             f"the calibration of {device.meta.uuid} is damaged: {error}"
         ) from error
+
+
+def without_profiles(recorded: Recorded) -> Recorded:
+    """The recording as if no calibration had been in force."""
+    provenance = {k: v for k, v in recorded.provenance.items() if k != "profiles"}
+    return replace(recorded, provenance=provenance)
+
+
+def require_profile(profile: object) -> None:
+    """Refuse what is neither a calibration nor None."""
+    if profile is not None and not isinstance(profile, Profile):
+        raise OptionError(
+            f"profile must be a pyenergy.sensor.Profile (see Profile.load), got {profile!r}"
+        )

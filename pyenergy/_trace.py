@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _core
+from ._attributing import Attributing
 from ._energies import METHODS
 from ._evaluation import Evaluation, span_table
+from ._profiles import require_profile, without_profiles
 from .errors import DeviceError, OptionError
 from .recording.recorded import Recorded
 from .recording.series import Series
@@ -27,12 +29,13 @@ if TYPE_CHECKING:
     from ._energy import Energy
     from ._session import Session
     from .recording.marks import Mark
+    from .recording.operations import Operations
     from .sensor.profile import Profile
 
 __all__ = ["Trace"]
 
 
-class Trace:
+class Trace(Attributing):
     """Energy of what ran inside `pyenergy.trace`, or of a recording that was loaded.
 
     A trace may be asked while it is still open; it then speaks of the time up to now. After it
@@ -46,6 +49,7 @@ class Trace:
         self._profile: Profile | None = None
         self._extra: dict[str, Any] = {}
         self._spans: list[Mark] = []
+        self._operations: Operations | None = None
         if isinstance(source, Recorded):
             self._extra.update(source.extra)
 
@@ -104,14 +108,14 @@ class Trace:
         DeviceError
             When the profile is of a card that is not in this trace.
         """
-        _require_profile(profile)
+        require_profile(profile)
         recorded = self._recorded()
         uuids = [d.meta.uuid for d in recorded.devices.values()]
         if profile is not None and profile.uuid and any(uuids) and profile.uuid not in uuids:
             raise DeviceError(
                 f"the profile is of {profile.uuid}; this trace has: {', '.join(uuids)}"
             )
-        again = Trace(_without_profiles(recorded))
+        again = Trace(without_profiles(recorded))
         again._profile = profile
         return again
 
@@ -301,7 +305,9 @@ class Trace:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know about this trace."""
-        return self._recorded().notes
+        recorded = self._recorded()
+        attached = recorded.operations.notes if recorded.operations is not None else ()
+        return (*recorded.notes, *attached)
 
     @property
     def recorded(self) -> Recorded:
@@ -360,10 +366,15 @@ class Trace:
 
         source = self._source
         recorded = source if isinstance(source, Recorded) else source.recorded(wait)
-        if not (self._extra or self._spans):
+        if not (self._extra or self._spans or self._operations is not None):
             return recorded
         marks = sorted((*recorded.marks, *self._spans), key=lambda m: (m.start_ns, -m.end_ns))
-        return replace(recorded, extra=dict(self._extra), marks=tuple(marks))
+        operations = recorded.operations if self._operations is None else self._operations
+        extra = dict(self._extra)
+        return replace(recorded, extra=extra, marks=tuple(marks), operations=operations)
+
+    def _changed(self) -> None:
+        self._computed = {}
 
     def _evaluated(self, method: str = "model", wait: bool = True) -> Evaluation:
         if method not in METHODS:
@@ -381,19 +392,3 @@ class Trace:
         """For tests that look at the model behind an energy."""
         evaluated = self._evaluated()
         return evaluated.recorded, evaluated.models
-
-
-def _without_profiles(recorded: Recorded) -> Recorded:
-    from dataclasses import replace
-
-    provenance = {k: v for k, v in recorded.provenance.items() if k != "profiles"}
-    return replace(recorded, provenance=provenance)
-
-
-def _require_profile(profile: object) -> None:
-    from .sensor.profile import Profile
-
-    if profile is not None and not isinstance(profile, Profile):
-        raise OptionError(
-            f"profile must be a pyenergy.sensor.Profile (see Profile.load), got {profile!r}"
-        )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from .clock_anchor import ClockAnchor
     from .marks import Mark
+    from .operations import Operations
     from .series import DeviceData
 
 __all__ = ["Recorded"]
@@ -27,3 +28,4 @@ class Recorded:
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+    operations: Operations | None = None

@@ -8,8 +8,11 @@ Layout, version 1. The member ``meta`` is UTF-8 JSON in a uint8 array with ``for
 (int64, ns of CLOCK_MONOTONIC), ``.../value`` (float64, SI, NaN where missing), ``.../count`` and
 ``.../flags`` (uint32) hold its runs. Of more than two clock anchors ``meta`` has the first and the
 last, and the members ``anchors/mono_ns``, ``anchors/real_ns`` and ``anchors/width_ns`` (int64) have
-all; files without these members have their anchors in ``meta``. A reader must refuse a larger
-``version``.
+all; files without these members have their anchors in ``meta``. Where operations were attached,
+``meta`` has ``operations`` (names, devices and layers, in the order of their indices) and the
+members ``operations/start_ns``, ``.../end_ns``, ``.../stream`` (int64), ``.../name``,
+``.../device`` and ``.../layer`` (int32 indices), ``.../begins`` (bool) hold them. A reader must
+refuse a larger ``version``.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from ..errors import RecordingError
 from .check import check
 from .clock_anchor import ClockAnchor, ClockAnchors
 from .marks import Mark
+from .operations import Operations
 from .recorded import Recorded
 from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
 
@@ -61,6 +65,8 @@ def save(recorded: Recorded, path: str | os.PathLike[str]) -> Path:
     if len(recorded.anchors) > 2:
         anchors = ClockAnchors.of(recorded.anchors)
         members |= {f"anchors/{name}": getattr(anchors, name) for name in _ANCHOR_COLUMNS}
+    if recorded.operations is not None:
+        members |= recorded.operations.members()
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         try:
@@ -113,6 +119,7 @@ def _read(handle: BinaryIO, path: Path) -> Recorded:
 
 
 def _meta(recorded: Recorded) -> dict[str, Any]:
+    operations = recorded.operations
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -131,6 +138,7 @@ def _meta(recorded: Recorded) -> dict[str, Any]:
         "notes": list(recorded.notes),
         "provenance": recorded.provenance,
         "extra": recorded.extra,
+        **({} if operations is None else {"operations": operations.described()}),
     }
 
 
@@ -155,6 +163,7 @@ def _recorded(meta: Any, archive: Any, path: Path) -> Recorded:
         notes=tuple(meta["notes"]),
         provenance=meta["provenance"],
         extra=meta["extra"],
+        operations=Operations.read(meta["operations"], archive) if "operations" in meta else None,
     )
 
 

@@ -17,6 +17,7 @@ from .. import _core
 from ..errors import NoReadingsError
 from ..units import NS_PER_S, engineering
 from .catalog import GAIN_U
+from .gaps import extended
 from .terms import WindowTerms
 from .update_clock import fit_clock, updates_of
 
@@ -313,6 +314,7 @@ class CounterModel:
         high = max(1000.0 if np.isnan(power_max_w) else power_max_w, float(rate.max()))
         broken = ((runs.flags & np.uint32(_core.FLAG_RESET | _core.FLAG_GAP_BEFORE)) != 0)[usable]
         self.low_w, self.high_w = low, high
+        self._bounds = start_ns, end_ns
         self._start, self._end = int(t[0]), int(t[-1])
         steps = np.repeat(t, 2)[1:-1]
         self.curve = _core.EnergyCurve(steps, np.repeat(rate, 2))
@@ -338,6 +340,13 @@ class CounterModel:
                 "gaps": self._gap.windows(a, b, threads) + outside,
             },
         )
+
+    def energy_curves(self) -> list[_core.EnergyCurve]:
+        """Whose integrals add up to the energy of any window."""
+        t, rate = self.curve.knots()
+        low, high = min(self._bounds[0], self._start), max(self._bounds[1], self._end)
+        mean_w = self.curve.total / ((self._end - self._start) / NS_PER_S)
+        return [_core.EnergyCurve(*extended((t, rate), low, high, mean_w))]
 
     def gap_s(self, start_ns: int, end_ns: int) -> float:
         """Seconds of [start_ns, end_ns] that the counter does not cover."""

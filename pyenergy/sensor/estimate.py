@@ -108,6 +108,7 @@ class ActivityModel:
         self.fitted = ActivityFit(runs, spans, prior, limits_w, response)
         self.response = self.fitted.belief.best
         self.period_s = self.fitted.clock.period_s
+        self.low_w, self.high_w = self.fitted.low_w, self.fitted.high_w
         self._activity = self.fitted.activity
         count = np.bincount(spans.classes, minlength=len(spans.names))
         length = (spans.ends_ns - spans.starts_ns) / NS_PER_S
@@ -124,7 +125,7 @@ class ActivityModel:
         u = fitted.updates
         centre = u.t_ns - round(best.lag_s * NS_PER_S)
         bounds = (min(self.start_ns, int(centre[0])), max(self.end_ns, int(centre[-1])))
-        self._level_curve = _core.EnergyCurve(*extended((centre, self.fitted.level), *bounds))
+        self.level_curve = _core.EnergyCurve(*extended((centre, self.fitted.level), *bounds))
         self._smooth_curves = [
             _core.EnergyCurve(*extended((centre, np.ascontiguousarray(column)), *bounds))
             for column in self.fitted.fit.smooth.T
@@ -175,14 +176,18 @@ class ActivityModel:
     def _build_power_curve(self) -> None:
         """The whole P(t): for pictures, and for others to integrate."""
         t, running = active_power(self.spans, self.fitted.beta)
-        centre, _ = self._level_curve.knots()
+        centre, _ = self.level_curve.knots()
         times = np.unique(np.concatenate([centre, t]))
         after = np.searchsorted(t, times, side="right")
         before = np.searchsorted(t, times, side="left")
         padded = np.concatenate([[0.0], running])
-        level = self._level_curve.values(times)
+        level = self.level_curve.values(times)
         y = np.stack([padded[before] + level, padded[after] + level], axis=1).ravel()
         self.curve = _core.EnergyCurve(np.repeat(times, 2), y)
+
+    def energy_curves(self) -> list[_core.EnergyCurve]:
+        """Whose integrals add up to the energy of any window."""
+        return [self.curve, self._back.curve]
 
     def notes(self) -> list[str]:
         """What a reader of any window must know."""
@@ -239,7 +244,7 @@ class ActivityModel:
         self, starts: NDArray[np.int64], ends: NDArray[np.int64], threads: int
     ) -> WindowTerms:
         seconds = overlaps(self._activity, starts, ends)
-        joules = seconds @ self.fitted.beta + self._level_curve.windows(starts, ends, threads)
+        joules = seconds @ self.fitted.beta + self.level_curve.windows(starts, ends, threads)
         joules += self._back.curve.windows(starts, ends, threads)
         lever = seconds.toarray()
         for j, curve in enumerate(self._smooth_curves):

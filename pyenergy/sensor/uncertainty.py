@@ -133,6 +133,10 @@ class PowerModel:
             },
         )
 
+    def energy_curves(self) -> list[_core.EnergyCurve]:
+        """Whose integrals add up to the energy of any window."""
+        return [self.curve]
+
     def gap_s(self, start_ns: int, end_ns: int) -> float:
         """Seconds of [start_ns, end_ns] in which nothing was read."""
         overlap = np.minimum(self.gap_ends_ns, end_ns) - np.maximum(self.gap_starts_ns, start_ns)

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a trace says of its operations: kernels, layers, gaps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import NoReadingsError, OptionError, StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+    from ._energies import DeviceEnergies
+    from ._evaluation import Evaluation
+    from .attribution.attach import Clock
+    from .attribution.shares import DeviceShares
+    from .attribution.sweep import StaticPolicy
+    from .attribution.tables import GroupU
+    from .recording.operations import Operations
+    from .recording.recorded import Recorded
+
+__all__ = ["Attributing"]
+
+
+class Attributing:
+    """The part of `Trace` that shares energy among operations."""
+
+    _operations: Operations | None
+
+    def _evaluated(self, method: str = "model", wait: bool = True) -> Evaluation:
+        raise NotImplementedError
+
+    def _recorded(self, wait: bool = True) -> Recorded:
+        raise NotImplementedError
+
+    def _changed(self) -> None:
+        raise NotImplementedError
+
+    def attach(self, operations: Any, *, device: str | None = None, clock: Clock = "auto") -> None:
+        """Say which operations ran: `kernels`, `layers` and `gaps` then tell their energies.
+
+        Operations that were attached before are replaced.
+
+        Parameters
+        ----------
+        operations : table, path, profiler or events
+            A frame (polars, pandas, pyarrow), a mapping of columns or a list of rows with ``name``,
+            ``start_ns`` and ``end_ns`` (integers), and where known ``device`` (``"gpu:0"``, or the
+            GPU's number, -1 being the host), ``stream`` (integer) and ``layer``. Or a Kineto trace
+            (``.json``, ``.json.gz``), a ``torch.profiler.profile`` that has finished, or what
+            `pyenergy.attribution.read_kineto` gives: of these the GPUs' kernels, copies and fills,
+            and where there are none the host's operators, each with the time in which it called no
+            other.
+        device : str, optional
+            Where operations that name no device ran; None: on the only GPU, or the only device.
+        clock : {"auto", "recording", "unix"}
+            What the times are on: the recording's own clock (CLOCK_MONOTONIC of a live trace, as
+            `pyenergy.now_ns`), or Unix time, ns. ``"auto"``: whichever puts them in this trace.
+
+        Raises
+        ------
+        OptionError
+            When it is no table of operations, or has none with a time.
+        TypeError
+            For times that are not integers.
+        WindowError
+            When no operation ran during this trace: they are of another run.
+        ClockStepError
+            When the system's clock was set while they ran, so that their times cannot be trusted.
+        """
+        from .attribution.attach import operations_from
+
+        self._operations = operations_from(operations, self._recorded(), device=device, clock=clock)
+        self._changed()
+
+    @property
+    def operations(self) -> Operations | None:
+        """What was attached, on this recording's clock; None: nothing."""
+        return self._recorded().operations
+
+    def kernels(
+        self,
+        by: str | Sequence[str] = "name",
+        *,
+        device: str | None = None,
+        static: StaticPolicy = "separate",
+    ) -> pl.DataFrame:
+        """Where the energy went, by operation: one row for each name, and one for the gaps.
+
+        ``energy_j + static_j`` adds up to the energy of the devices that operations ran on.
+
+        Parameters
+        ----------
+        by : {"name", "layer", "stream", "device"} or several of them
+            What makes a row.
+        device : str, optional
+            One device; None: all that operations ran on.
+        static : {"separate", "busy", "all"}
+            What becomes of the power that the device takes with nothing to do, where the readings
+            tell it apart: kept in ``static_j``; part of ``energy_j`` of what runs then; or that of
+            gaps too spread over the operations by their time.
+
+        Returns
+        -------
+        polars.DataFrame
+            The columns of ``by``, ``kind`` (``operation`` or ``gap``), ``count``, ``time_s``,
+            ``energy_j`` and its standard uncertainties ``u_j`` and ``u_same_card_j`` (without the
+            card's gain and offset), ``static_j`` and ``static_u_j``, ``lower_j`` and ``upper_j``
+            (``energy_j`` had it taken nothing, or all, of what ran at the same time), ``share`` of
+            the whole, ``power_w`` (mean, static included); by energy.
+
+        Raises
+        ------
+        StateError
+            When no operations were attached.
+        NoReadingsError
+            When a device of theirs gave no usable reading.
+        OptionError
+            For other options.
+        """
+        from .attribution.tables import operation_table
+
+        keys = (by,) if isinstance(by, str) else tuple(by)
+        found = self._shares(device, static)
+        operations, recorded = self.operations, self._recorded()
+        assert operations is not None
+        elsewhere = [
+            name
+            for name in operations.used_devices()
+            if device is None and name not in recorded.devices
+        ]
+        return operation_table(
+            [shares for _, shares in found],
+            [_group_u(model, shares) for model, shares in found],
+            [_total_u(model, shares) for model, shares in found],
+            keys,
+            [(name, operations.of_device(name)) for name in elsewhere],
+        )
+
+    def gaps(self, *, device: str | None = None) -> pl.DataFrame:
+        """Stretches of the trace in which no operation ran, in order of time.
+
+        Columns: ``device``, ``start_ns``, ``end_ns``, ``time_s``, ``energy_j``, ``static_j`` (as in
+        `kernels`). Raises what `kernels` does.
+        """
+        from .attribution.tables import gap_table
+
+        return gap_table([shares for _, shares in self._shares(device, "separate")])
+
+    def _shares(
+        self, device: str | None, static: StaticPolicy
+    ) -> list[tuple[DeviceEnergies, DeviceShares]]:
+        from .attribution.shares import share
+
+        evaluated = self._evaluated()
+        operations = evaluated.recorded.operations
+        if operations is None:
+            raise StateError(
+                "no operations are attached: trace.attach(a torch profiler, a Kineto trace or any "
+                "table of name, start_ns, end_ns)"
+            )
+        found = []
+        for name in _devices(operations, evaluated, device):
+            (energies,) = evaluated.chosen(name)
+            dynamic, resting = energies.curves()
+            bounds = evaluated.recorded.bounds_ns
+            part = operations.of_device(name)
+            found.append((energies, share(name, part, dynamic, resting, bounds, static=static)))
+        return found
+
+
+def _devices(operations: Operations, evaluated: Evaluation, device: str | None) -> list[str]:
+    """Ids of the devices that are asked for and have operations."""
+    busy = operations.used_devices()
+    if device is not None:
+        if device not in busy:
+            raise OptionError(f"no operation ran on {device!r}; they ran on: {', '.join(busy)}")
+        busy = [device]
+    unknown = [name for name in busy if name not in evaluated.recorded.devices]
+    if unknown and len(unknown) == len(busy):
+        raise NoReadingsError(
+            f"operations ran on {', '.join(unknown)}, which this trace did not read; it has: "
+            f"{', '.join(evaluated.recorded.devices)}"
+        )
+    return [name for name in busy if name not in unknown]
+
+
+def _total_u(energies: DeviceEnergies, shares: DeviceShares) -> tuple[float, float]:
+    energy = energies.energy(*shares.dynamic.bounds_ns)
+    return energy.u, energy.u_same_card
+
+
+def _group_u(energies: DeviceEnergies, shares: DeviceShares) -> GroupU:
+    """Uncertainties of groups of operations whose powers the readings did not tell apart."""
+    from .attribution.unresolved import unresolved_u, window_u
+
+    low_w, high_w = energies.model.low_w, energies.model.high_w
+    whole = energies.energy(*shares.dynamic.bounds_ns)
+    relative = whole.u_same_card / whole.joules if whole.joules > 0 else 0.0
+    each = window_u(energies.terms, shares)
+
+    def of(
+        joules: NDArray[np.float64], seconds: csr_array, index: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        shared = unresolved_u(seconds, shares, high_w - low_w)
+        own = np.hypot(shared, relative * np.abs(joules))
+        if each is not None:
+            own = np.minimum(own, np.bincount(index[index >= 0], each[index >= 0], len(joules)))
+        card = energies.profile
+        return np.hypot(own, np.abs(joules) * card.gain_u / card.gain), own
+
+    return of

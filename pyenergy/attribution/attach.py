@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joins operations of a profiler, or of any table, to a recording."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from ..errors import OptionError, WindowError
+from ..recording.operations import Operations
+from ..units import NS_PER_S, engineering
+from .innermost import innermost
+from .profiler_events import Category, ProfilerEvents
+from .table import HOST, Rows, frame_of, rows_of
+from .timeline import ClockMap
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..recording.recorded import Recorded
+
+__all__ = ["Clock", "operations_from"]
+
+Clock = Literal["auto", "recording", "unix"]
+
+
+def operations_from(
+    source: Any, recorded: Recorded, *, device: str | None = None, clock: Clock = "auto"
+) -> Operations:
+    """``source`` as operations on the clock of ``recorded``; see `Trace.attach`."""
+    if clock not in get_args(Clock):
+        raise OptionError(f"clock must be one of {', '.join(get_args(Clock))}, got {clock!r}")
+    if device is not None and device not in recorded.devices:
+        raise OptionError(
+            f"no device {device!r} in this trace; it has: {', '.join(recorded.devices)}"
+        )
+    if isinstance(source, Operations):
+        raise OptionError("these operations are joined already: they belong to their own trace")
+    rows, said, unix = _rows(source)
+    rows.keep(rows.end_ns >= rows.start_ns, "that end before they start")
+    if not len(rows):
+        raise OptionError(f"{said} has no operation with a time" + _reasons(rows.notes))
+    # Readings that were taken elsewhere have no anchors: theirs may be Unix times themselves.
+    known = unix and clock == "auto" and len(recorded.anchors) > 0
+    bound_ns = _join(rows, recorded, "unix" if known else clock)
+    _place(rows, recorded, device)
+    return _ordered(rows, said, bound_ns)
+
+
+# Sources ------------------------------------------------------------------------------------
+
+
+def _rows(source: Any) -> tuple[Rows, str, bool]:
+    """(rows, what they come from, whether their times are known to be Unix times)."""
+    if isinstance(source, (str, os.PathLike)):
+        from .kineto_json import read_kineto
+
+        source = read_kineto(source)
+    elif hasattr(source, "kineto_results") or hasattr(source, "profiler"):
+        from .kineto_live import from_profiler
+
+        source = from_profiler(source)
+    if not isinstance(source, ProfilerEvents):
+        return rows_of(frame_of(source)), "a table", False
+    if not source.is_unix_time:
+        raise OptionError(
+            "nothing says what the profiler's times count from (a trace by torch before 2.4 or an "
+            "edited one): give them as a table in ns of the recording's clock"
+        )
+    rows = _of_gpus(source) if len(source.on_gpu()) else _of_host(source)
+    rows.notes += source.notes
+    return rows, source.provenance.source, True
+
+
+def _of_gpus(events: ProfilerEvents) -> Rows:
+    which = events.on_gpu()
+    ids = np.unique(events.device[which])
+    index = np.searchsorted(ids, events.device[which]).astype(np.int32)
+    names = tuple(f"gpu:{n}" if n >= 0 else "gpu:?" for n in ids.tolist())
+    return Rows(
+        events.start_ns[which],
+        events.end_ns[which],
+        (events.name[which], events.names),
+        (index, names),
+        stream=events.stream[which],
+    )
+
+
+def _of_host(events: ProfilerEvents) -> Rows:
+    """Operators on the host: each has the time in which no operator that it called ran."""
+    which = events.rows(Category.CPU_OP)
+    pieces = innermost(events.start_ns[which], events.end_ns[which], events.thread[which])
+    row = which[pieces.row]
+    rows = Rows(
+        pieces.start_ns,
+        pieces.end_ns,
+        (events.name[row], events.names),
+        (np.zeros(len(row), np.int32), (HOST,)),
+        stream=events.thread[row],
+    )
+    rows.begins = pieces.begins
+    if pieces.crossing:
+        rows.notes.append(
+            f"{pieces.crossing} operators overlap another of their thread without being called by "
+            "it: the later one has the time"
+        )
+    return rows
+
+
+# Join ---------------------------------------------------------------------------------------
+
+
+def _join(rows: Rows, recorded: Recorded, clock: Clock) -> float:
+    """Put the rows' times on the recording's clock; the largest error that this leaves, ns."""
+    first, last = int(rows.start_ns.min()), int(rows.end_ns.max())
+    overlaps = _overlaps(first, last, recorded.bounds_ns)
+    if clock == "recording" or (clock == "auto" and (overlaps or not recorded.anchors)):
+        if not overlaps:
+            raise _other_run(rows, recorded, "the recording's clock")
+        return 0.0
+    if not recorded.anchors:
+        raise OptionError(
+            "this recording has no clock anchors, so that Unix times cannot be joined to it; give "
+            "the operations on the clock of its readings"
+        )
+    clocks = ClockMap.of(recorded)
+    try:
+        start = clocks.to_monotonic(_inside(rows, clocks, recorded))
+        end = clocks.to_monotonic(rows.end_ns)
+    except WindowError as error:
+        raise _other_run(rows, recorded, "Unix time") from error
+    rows.start_ns, rows.end_ns = start.t_ns, np.maximum(start.t_ns, end.t_ns)
+    if not _overlaps(int(rows.start_ns.min()), int(rows.end_ns.max()), recorded.bounds_ns):
+        raise _other_run(rows, recorded, "Unix time")
+    return float(max(start.bound_ns.max(), end.bound_ns.max()))
+
+
+def _inside(rows: Rows, clocks: ClockMap, recorded: Recorded) -> NDArray[np.int64]:
+    """The starts, once what no clock anchor reaches has been left out."""
+    bounds = clocks.to_unix(np.array(recorded.bounds_ns, np.int64), on_step="mark").t_ns
+    margin = 8 * NS_PER_S  # inside what `ClockMap` extrapolates
+    near = (rows.start_ns >= bounds[0] - margin) & (rows.end_ns <= bounds[1] + margin)
+    if near.any():
+        rows.keep(near, "from before or after the recording's clock anchors")
+    return rows.start_ns
+
+
+def _overlaps(first: int, last: int, bounds: tuple[int, int]) -> bool:
+    return first < bounds[1] and last > bounds[0]
+
+
+def _other_run(rows: Rows, recorded: Recorded, clock: str) -> WindowError:
+    low, high = recorded.bounds_ns
+    first, last = int(rows.start_ns.min()), int(rows.end_ns.max())
+    off = engineering(max(low - last, first - high) / NS_PER_S, "s")
+    where = f"{off} {'before' if last <= low else 'after'} it" if clock != "Unix time" else "apart"
+    return WindowError(
+        f"no operation ran during this trace: taken as {clock}, they lie from {first} to {last} "
+        f"({where}), the trace from {low} to {high}; are they of another run, or in another unit?"
+    )
+
+
+def _place(rows: Rows, recorded: Recorded, device: str | None) -> None:
+    """Give every row a device; what is known of none goes to ``device``, or to the only one."""
+    unplaced = rows.device < 0
+    if not unplaced.any():
+        return
+    if device is None:
+        gpus = [name for name in recorded.devices if name.startswith("gpu")]
+        among = gpus or list(recorded.devices)
+        if len(among) != 1:
+            raise OptionError(
+                f"the operations name no device, and the trace has {', '.join(among)}: add a "
+                "column 'device', or attach(..., device='gpu:0')"
+            )
+        device = among[0]
+    if device not in rows.devices:
+        rows.devices = (*rows.devices, device)
+    rows.device = np.where(unplaced, np.int32(rows.devices.index(device)), rows.device)
+
+
+def _ordered(rows: Rows, source: str, bound_ns: float) -> Operations:
+    order = np.argsort(rows.start_ns, kind="stable")
+    return Operations(
+        start_ns=rows.start_ns[order],
+        end_ns=rows.end_ns[order],
+        name=rows.name[order].astype(np.int32),
+        device=rows.device[order].astype(np.int32),
+        stream=rows.stream[order],
+        layer=rows.layer[order].astype(np.int32),
+        begins=rows.begins[order],
+        names=rows.names,
+        devices=rows.devices,
+        layers=rows.layers,
+        bound_ns=bound_ns,
+        source=source,
+        notes=tuple(rows.notes),
+    )
+
+
+def _reasons(notes: list[str]) -> str:
+    return f" ({'; '.join(notes)})" if notes else ""

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shares of operations as tables: by name, layer, stream or device, and the gaps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import OptionError
+from ..units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import polars as pl
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+    from ..recording.operations import Operations
+    from .shares import DeviceShares
+
+    Floats = NDArray[np.float64]
+    # (u, u without the card's gain) of groups' energies, J, from their energies, shape (g,), and
+    # from their seconds of each class, shape (g, classes)
+    # and which group each operation belongs to (-1: none).
+    GroupU = Callable[[Floats, csr_array, NDArray[np.int64]], tuple[Floats, Floats]]
+
+__all__ = ["BY", "GAP", "UNATTRIBUTED", "gap_table", "operation_table"]
+
+BY = ("name", "layer", "stream", "device")
+GAP = "(nothing ran)"
+UNATTRIBUTED = "(unattributed)"
+
+
+def operation_table(
+    shares: Sequence[DeviceShares],
+    u_of: Sequence[GroupU],
+    totals: Sequence[tuple[float, float]],
+    by: Sequence[str],
+    unread: Sequence[tuple[str, Operations]] = (),
+) -> pl.DataFrame:
+    """One row for each group of operations, by energy, and one for the gaps of each device.
+
+    Parameters
+    ----------
+    shares : sequence of DeviceShares
+    u_of : sequence of functions
+        For each device: uncertainties of groups of operations, a class being a name.
+    totals : sequence of (float, float)
+        For each device: u and u without the card's gain of its whole energy, J.
+    by : sequence of str
+        Of `BY`.
+    unread : sequence of (str, Operations)
+        Devices that were not read, and what ran on them: rows without an energy.
+
+    Raises
+    ------
+    OptionError
+        When operations cannot be grouped like that.
+    """
+    import polars as pl
+
+    unknown = [column for column in by if column not in BY]
+    if unknown or not by:
+        raise OptionError(f"by is one or more of {', '.join(BY)}, got {', '.join(unknown) or by!r}")
+    total_j = sum(each.total_j for each in shares)
+    parts = [
+        _of_device(each, u, total, by) for each, u, total in zip(shares, u_of, totals, strict=True)
+    ]
+    parts += [_of_unread(name, operations, by) for name, operations in unread]
+    table = pl.concat(parts, how="diagonal")
+    merge = [column for column in by if column != "device"]
+    if "device" not in by and len(parts) > 1:
+        table = _over_devices(table, merge)
+    table = table.with_columns(
+        share=(pl.col("energy_j") + pl.col("static_j")) / (total_j or float("nan")),
+        power_w=(pl.col("energy_j") + pl.col("static_j"))
+        / pl.when(pl.col("time_s") > 0).then(pl.col("time_s")),
+    )
+    last = pl.col("kind") != "operation"
+    return table.sort(last, -pl.col("energy_j"), nulls_last=True, maintain_order=True)
+
+
+def gap_table(shares: Sequence[DeviceShares]) -> pl.DataFrame:
+    """One row for each gap, in order of time."""
+    import polars as pl
+
+    parts = []
+    for each in shares:
+        starts, ends = each.dynamic.gap_starts_ns, each.dynamic.gap_ends_ns
+        parts.append(
+            pl.DataFrame(
+                {
+                    "device": pl.Series([each.device] * len(starts), dtype=pl.String),
+                    "start_ns": starts,
+                    "end_ns": ends,
+                    "time_s": (ends - starts) / NS_PER_S,
+                    "energy_j": each.gap_energy_j,
+                    "static_j": each.gap_static_j,
+                }
+            )
+        )
+    return pl.concat(parts).sort("start_ns", "device", maintain_order=True)
+
+
+def _of_device(
+    shares: DeviceShares, u_of: GroupU, total_u: tuple[float, float], by: Sequence[str]
+) -> pl.DataFrame:
+    import polars as pl
+    from scipy.sparse import csr_array
+
+    operations = shares.operations
+    rows = np.flatnonzero((shares.seconds > 0) | _within(shares))
+    groups, index = _grouped(operations, rows, by)
+    count = len(groups)
+
+    def summed(values: Floats) -> Floats:
+        return np.bincount(index, values[rows], count).astype(np.float64)
+
+    names, seconds = operations.name[rows], shares.seconds[rows]
+    shape = (count, max(len(operations.names), 1))
+    per_class = csr_array((seconds, (index, names)), shape=shape)
+    energy, static = summed(shares.energy_j), summed(shares.static_j)
+    group_of = np.full(len(operations), -1, np.int64)
+    group_of[rows] = index
+    u, own = u_of(energy, per_class, group_of)
+    # Of all operations together; what is not theirs is the rest of the whole.
+    every = csr_array(np.asarray(per_class.sum(axis=0)).reshape(1, -1))
+    all_u, all_own = u_of(energy.sum(keepdims=True), every, np.minimum(group_of, 0))
+    rest_u = float(np.hypot(all_u[0], total_u[0])), float(np.hypot(all_own[0], total_u[1]))
+    gap_j, gap_static_j = float(shares.gap_energy_j.sum()), float(shares.gap_static_j.sum())
+    convention = shares.energy_j - shares.dynamic.energy_j
+    gap_s = (shares.dynamic.gap_ends_ns - shares.dynamic.gap_starts_ns).sum() / NS_PER_S
+    whole_static_j = float(static.sum()) + gap_static_j
+    static_u = rest_u[0] / whole_static_j if whole_static_j else 0.0
+    labels = _labels(shares.device, operations, by, groups)
+    gap_label = {column: shares.device if column == "device" else GAP for column in by}
+    return pl.DataFrame(
+        {
+            **{
+                column: pl.concat([labels[column], pl.Series([gap_label[column]])]) for column in by
+            },
+            "kind": ["operation"] * count + ["gap"],
+            "count": [
+                *np.bincount(index, operations.begins[rows], count).astype(np.int64).tolist(),
+                len(shares.gap_energy_j),
+            ],
+            "time_s": np.append(summed(shares.seconds), gap_s),
+            "energy_j": np.append(energy, gap_j),
+            "u_j": np.append(u, rest_u[0]),
+            "u_same_card_j": np.append(own, rest_u[1]),
+            "static_j": np.append(static, gap_static_j),
+            "static_u_j": np.abs(np.append(static, gap_static_j)) * static_u,
+            "lower_j": np.append(summed(shares.dynamic.lower_j + convention), gap_j),
+            "upper_j": np.append(summed(shares.dynamic.upper_j + convention), gap_j),
+        }
+    )
+
+
+def _within(shares: DeviceShares) -> NDArray[np.bool_]:
+    """Operations without length that lie in the window: they count, and have no energy."""
+    low, high = shares.dynamic.bounds_ns
+    operations = shares.operations
+    empty = operations.start_ns == operations.end_ns
+    inside = (operations.start_ns >= low) & (operations.end_ns <= high)
+    return np.asarray(empty & inside)
+
+
+def _over_devices(table: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Rows of several devices added up; their errors are independent."""
+    import polars as pl
+
+    added = ("count", "time_s", "energy_j", "static_j", "lower_j", "upper_j")
+    squared = ("u_j", "u_same_card_j", "static_u_j")
+    together = table.group_by([*by, "kind"], maintain_order=True).agg(
+        *(pl.col(column).sum() for column in added),
+        *((pl.col(column) ** 2).sum().sqrt() for column in squared),
+    )
+    return together.select(table.columns)
+
+
+def _of_unread(device: str, operations: Operations, by: Sequence[str]) -> pl.DataFrame:
+    """What ran where nothing was read: how often and for how long."""
+    import polars as pl
+
+    groups, index = _grouped(operations, np.arange(len(operations)), by)
+    seconds = (operations.end_ns - operations.start_ns) / NS_PER_S
+    return pl.DataFrame(
+        {
+            **_labels(device, operations, by, groups),
+            "kind": ["unread"] * len(groups),
+            "count": np.bincount(index, operations.begins, len(groups)).astype(np.int64),
+            "time_s": np.bincount(index, seconds, len(groups)),
+        }
+    )
+
+
+def _grouped(
+    operations: Operations, rows: NDArray[np.int64], by: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(keys of each group, shape (g, len(by)); group of each row)."""
+    keys = {
+        "name": operations.name.astype(np.int64),
+        "layer": operations.layer.astype(np.int64),
+        "stream": operations.stream,
+        "device": np.zeros(len(operations), np.int64),
+    }
+    stacked = np.stack([keys[column][rows] for column in by], axis=1)
+    groups, index = np.unique(stacked, axis=0, return_inverse=True)
+    return groups, index.reshape(-1)
+
+
+def _labels(
+    device: str, operations: Operations, by: Sequence[str], groups: NDArray[np.int64]
+) -> dict[str, pl.Series]:
+    """The columns that say which group a row is."""
+    import polars as pl
+
+    texts = {"name": operations.names, "layer": operations.layers}
+    found = {}
+    for column, keys in zip(by, groups.T.tolist(), strict=True):
+        if column == "device":
+            said = [device] * len(keys)
+        elif column == "stream":
+            said = [str(key) if key >= 0 else UNATTRIBUTED for key in keys]
+        else:
+            said = [texts[column][key] if key >= 0 else UNATTRIBUTED for key in keys]
+        found[column] = pl.Series(said, dtype=pl.String)
+    return found
