@@ -18,7 +18,6 @@ from pyenergy import Trace
 from pyenergy._curves import constant, weighted_sum
 from pyenergy.attribution.innermost import innermost
 from pyenergy.errors import (
-    EstimateWarning,
     NoReadingsError,
     OptionError,
     RecordingError,
@@ -219,12 +218,12 @@ def test_attached_operations_are_saved(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore::pyenergy.errors.EstimateWarning")
 def test_a_torch_profiler_is_a_source() -> None:
     torch = pytest.importorskip("torch")
     from torch.profiler import ProfilerActivity, profile
 
     with (
-        pytest.warns(EstimateWarning),
         pyenergy.trace(devices="cpu") as trace,
         profile(activities=[ProfilerActivity.CPU]) as prof,
     ):
