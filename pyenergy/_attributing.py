@@ -54,7 +54,7 @@ class Attributing:
             ``start_ns`` and ``end_ns`` (integers), and where known ``device`` (``"gpu:0"``, or the
             GPU's number, -1 being the host), ``stream`` (integer) and ``layer``. Or a Kineto trace
             (``.json``, ``.json.gz``), a ``torch.profiler.profile`` that has finished, or what
-            `pyenergy.attribution.read_kineto` gives: of these the GPUs' kernels, copies and fills,
+            `attribution.read_kineto` gives: of these the GPUs' kernels, copies and fills,
             and where there are none the host's operators, each with the time in which it called no
             other.
         device : str, optional

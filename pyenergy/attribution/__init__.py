@@ -1,2 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the joules went: kernels, layers, tokens."""
+"""Where the joules went: kernels, layers, tokens.
+
+`pyenergy.Trace.attach` takes what profilers wrote; here is what reads it, for those who want to
+look at it first.
+"""
+
+from __future__ import annotations
+
+from .kineto_json import read_kineto
+from .kineto_live import from_profiler
+from .profiler_events import Category, ProfilerEvents
+
+__all__ = ["Category", "ProfilerEvents", "from_profiler", "read_kineto"]

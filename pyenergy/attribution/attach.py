@@ -17,6 +17,8 @@ from .table import HOST, Rows, frame_of, rows_of
 from .timeline import ClockMap
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from ..recording.recorded import Recorded
@@ -64,10 +66,12 @@ def _rows(source: Any) -> tuple[Rows, str, bool]:
         source = from_profiler(source)
     if not isinstance(source, ProfilerEvents):
         return rows_of(frame_of(source)), "a table", False
+    if not len(source):
+        raise OptionError(f"{source.provenance.source} has no operation" + _reasons(source.notes))
     if not source.is_unix_time:
         raise OptionError(
-            "nothing says what the profiler's times count from (a trace by torch before 2.4 or an "
-            "edited one): give them as a table in ns of the recording's clock"
+            "nothing says what the profiler's times count from: give them as a table in ns of the "
+            f"recording's clock{_reasons(source.notes)}"
         )
     rows = _of_gpus(source) if len(source.on_gpu()) else _of_host(source)
     rows.notes += source.notes
@@ -200,5 +204,5 @@ def _ordered(rows: Rows, source: str, bound_ns: float) -> Operations:
     )
 
 
-def _reasons(notes: list[str]) -> str:
+def _reasons(notes: Sequence[str]) -> str:
     return f" ({'; '.join(notes)})" if notes else ""

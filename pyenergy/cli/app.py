@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from . import calibrate, demo, devices, doctor, import_log, run, show
+from . import calibrate, demo, devices, doctor, import_log, kernels, run, show
 
 __all__ = ["app"]
 
@@ -22,6 +22,7 @@ app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_o
     run.command
 )
 app.command("show")(show.command)
+app.command("kernels")(kernels.command)
 app.command("import")(import_log.command)
 app.command("calibrate")(calibrate.command)
 app.command("demo")(demo.command)

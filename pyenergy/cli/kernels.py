@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pyenergy kernels TRACE --recording FILE``: a profiler's trace, with joules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .._api import load
+from ..report.operations import operations_table
+
+__all__ = ["command"]
+
+
+def command(
+    trace: Annotated[
+        Path, typer.Argument(help="A Kineto trace of torch.profiler: .json or .json.gz.")
+    ],
+    recording: Annotated[
+        Path, typer.Option("--recording", "-r", help="What pyenergy recorded at the same time.")
+    ],
+    by: Annotated[
+        str, typer.Option(help="What makes a row: name, layer, stream, device; or name,stream.")
+    ] = "name",
+    device: Annotated[str | None, typer.Option(help="Only this one, such as gpu:0.")] = None,
+    static: Annotated[
+        str, typer.Option(help="What idle power becomes: separate, busy or all.")
+    ] = "separate",
+    top: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 20,
+    csv: Annotated[Path | None, typer.Option(help="Also write every row to this CSV file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write the recording with operations.")
+    ] = None,
+) -> None:
+    """Say where the energy went: to each kernel of a profiler's trace, and to the gaps between.
+
+    The recording must have been made while the profiler ran, on the same machine.
+    """
+    measured = load(recording)
+    measured.attach(trace)
+    table = measured.kernels(by.split(","), device=device, static=static)  # type: ignore[arg-type]
+    console = Console(highlight=False)
+    console.print(operations_table(table, top))
+    for name, energy in measured.energies.items():
+        if device in (None, name):
+            console.print(f"· {name}: {energy}, {energy.method}", markup=False)
+            for note in energy.notes:
+                console.print(f"· {note}", markup=False)
+    for note in measured.notes:
+        console.print(f"· {note}", markup=False)
+    if csv is not None:
+        table.write_csv(csv)
+        console.print(f"wrote {csv}", markup=False)
+    if out is not None:
+        console.print(f"wrote {measured.save(out)}", markup=False)
