@@ -10,7 +10,7 @@ from rich.table import Table
 
 from .harness import machine, save
 
-NAMES = ("ring", "sampling", "windows", "overhead", "endurance")
+NAMES = ("ring", "sampling", "windows", "overhead", "endurance", "attribution")
 
 
 def main() -> None:
