@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every response that kernels' readings allow: a scan at the scale of kernels, not of windows.
+
+Where work repeats, the likelihood over (delay, window) is many narrow peaks, a repetition apart.
+So the whole prior is scanned in steps across which the filtered activity hardly changes, the best
+peaks are climbed on a stretch of the readings, and all of them are handed on (`modes`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .class_powers import prior_precision
+from .fine_table import Table
+from .response import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from .. import _core
+    from .response import Family, ResponsePrior
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Found", "Stretch", "Where", "search"]
+
+_KNOT_S = 0.25e-3  # of the table; shorter structure blurs in the scan alone
+_MOST_ENTRIES = 16_000_000  # of the table: 64 MB, twice
+_ALIKE = 0.8  # correlation of the filtered activity from one step of the scan to the next
+_BUDGET_S = 3.0  # CPU seconds that a scan may take, about
+_REACH = 2.5  # standard deviations of the window's prior
+_MARGIN_S = 0.004  # beyond the prior's delays
+_PEAKS = 40  # that are climbed
+_LEVEL_TERMS = 8  # cosines that stand for the level in the scan
+_STEPS = 40  # of a climb
+
+
+@dataclass(frozen=True)
+class Where:
+    """Responses of one family that may be, and how likely each is before anything is read."""
+
+    family: Family
+    windows_s: tuple[float, float]
+    delays_s: tuple[float, float]
+    log_density: Callable[[Response], float]
+
+    @classmethod
+    def of(cls, prior: ResponsePrior) -> Where:
+        """All that a prior allows."""
+        reach = math.exp(_REACH * prior.window_spread)
+        window = 0.0 if prior.family == "continuous" else prior.window_s
+        return cls(
+            prior.family,
+            (window / reach, window * reach),
+            (prior.delay_low_s - _MARGIN_S, prior.delay_high_s + _MARGIN_S),
+            prior.log_density,
+        )
+
+    @property
+    def single(self) -> bool:
+        """Whether there is nothing to search for."""
+        return self.windows_s[0] == self.windows_s[1] and self.delays_s[0] == self.delays_s[1]
+
+
+class Found(NamedTuple):
+    """A response at a peak, its log evidence on the stretch that was searched, and its family."""
+
+    log: float
+    response: Response
+    where: Where
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Readings that are searched.
+
+    Attributes
+    ----------
+    t_ns, value : ndarray, shape (n,)
+    activity : Activity
+    spread_w, mean_w, noise_w : float
+        Of the classes' powers about their mean, of that mean, of a reading, W.
+    """
+
+    t_ns: NDArray[np.int64]
+    value: Floats
+    activity: _core.Activity
+    spread_w: float
+    mean_w: float
+    noise_w: float
+
+
+def search(stretch: Stretch, where: Where) -> list[Found]:
+    """Peaks of the posterior, best first; not yet as sharp as all readings tell them."""
+    if where.single:
+        response = _response(where.family, where.windows_s[0], where.delays_s[0])
+        return [Found(math.inf, response, where)]
+    scan = _Scan(stretch, where)
+    found = [scan.climbed(start) for start in scan.peaks()]
+    return sorted(found, key=lambda f: -f.log)
+
+
+class _Scan:
+    def __init__(self, stretch: Stretch, where: Where) -> None:
+        self.where = where
+        n, p = len(stretch.t_ns), stretch.activity.classes
+        self.boxcar = where.family != "rc"
+        self.table = Table(stretch.activity, stretch.t_ns, _knots(where, n * p))
+        phase = (np.arange(n) + 0.5) / n
+        terms = min(_LEVEL_TERMS, max(n // 8, 1))
+        cosines = np.cos(np.pi * phase[:, None] * np.arange(terms))
+        self._basis = np.linalg.qr(cosines)[0].astype(np.float32)
+        y = stretch.value - stretch.value.mean()
+        y = y - self._basis @ (self._basis.T @ y)
+        self._y = y.astype(np.float32)
+        scale = stretch.noise_w
+        self._unit = prior_precision(p, stretch.spread_w / scale, stretch.mean_w / scale)
+        self._dof = max(n - terms, 1)
+        each_s = 60e-6 + 2.0 * n * p * p / 8e9 + p**3 / 8e9
+        self._most = max(100.0, _BUDGET_S / each_s)
+        self.step_s = self._steps()
+
+    def design(self, response: Response) -> NDArray[np.float32]:
+        if self.boxcar:
+            window_s = max(response.window_s, 1e-6)
+            return self.table.boxcar(response.delay_s, window_s)
+        return self.table.lowpass(response.delay_s, response.window_s)
+
+    def evidence(self, x: NDArray[np.float32]) -> float:
+        """Log evidence of a design, up to a constant."""
+        from scipy.linalg.lapack import dpotrf, dpotrs
+
+        level = self._basis.T @ x
+        gram = (x.T @ x - level.T @ level).astype(np.float64) + self._unit
+        factor, info = dpotrf(gram, overwrite_a=1)
+        if info != 0:
+            return -math.inf
+        beta = dpotrs(factor, (x.T @ self._y).astype(np.float64))[0]
+        single = beta.astype(np.float32)
+        rest = self._y - x @ single + self._basis @ (level @ single)
+        quadratic = float(rest @ rest) + float(beta @ self._unit @ beta)
+        log_det = 2 * float(np.log(np.diag(factor)).sum())
+        return -0.5 * (self._dof * math.log(max(quadratic, 1e-6 * self._dof)) + log_det)
+
+    def log(self, response: Response) -> float:
+        return self.evidence(self.design(response)) + self.where.log_density(response)
+
+    def _steps(self) -> float:
+        """Delay across which the filtered activity stays nearly the same, s."""
+        low, high = self.where.delays_s
+        window_s = math.sqrt(self.where.windows_s[0] * self.where.windows_s[1])
+        if high <= low:
+            return _KNOT_S
+
+        def seen(delay_s: float) -> NDArray[np.float32]:
+            x = self.design(Response(self.where.family, window_s, delay_s))
+            return np.asarray(x - self._basis @ (self._basis.T @ x))
+
+        here = seen(low)
+        size = max(float((here * here).sum()), 1e-12)
+        step, knot = 0.0, float(self.table.knots_s[1] - self.table.knots_s[0])
+        while step + knot < high - low:
+            step = max(step * 1.25, step + knot)
+            if float((here * seen(min(low + step, high))).sum()) < _ALIKE * size:
+                break
+        return max(step, knot)
+
+    def grid(self) -> tuple[Floats, Floats]:
+        """Delays and windows that are tried."""
+        d_low, d_high = self.where.delays_s
+        w_low, w_high = self.where.windows_s
+        # An RC's tail blurs what its time constant would resolve.
+        w_step = self.step_s * (1.0 if self.boxcar else 2.0)
+        while True:
+            step = self.step_s
+            delays = np.linspace(d_low, d_high, 1 + math.ceil((d_high - d_low) / step - 1e-9))
+            windows = np.linspace(w_low, w_high, 1 + math.ceil((w_high - w_low) / w_step - 1e-9))
+            if len(delays) * len(windows) <= self._most:
+                return delays, windows
+            # A long window's own scale is its length.
+            self.step_s, w_step = 1.1 * self.step_s, 1.1 * w_step
+
+    def _values(self) -> tuple[Floats, Floats, Floats]:
+        delays, windows = self.grid()
+        values = np.full((len(delays), len(windows)), -np.inf)
+        if self.boxcar:
+            for i, delay in enumerate(delays):
+                for j, window in enumerate(windows):
+                    values[i, j] = self.log(_response(self.where.family, window, delay))
+            return delays, windows, values
+        knots = self.table.knots_s
+        knot = float(knots[1] - knots[0])
+        every = max(1, round(self.step_s / knot))
+        first = int(np.searchsorted(knots, self.where.delays_s[1], side="right")) - 1
+        delays = knots[: first + 1 : every]
+        values = np.full((len(delays), len(windows)), -np.inf)
+        for j, window in enumerate(windows):
+            for delay, x in self.table.lowpasses(window, first, every):
+                density = self.where.log_density(_response("rc", window, delay))
+                values[round((delay - knots[0]) / knot) // every, j] = self.evidence(x) + density
+        return delays, windows, values
+
+    def peaks(self) -> Iterator[Response]:
+        """The best local maxima of the scan."""
+        delays, windows, values = self._values()
+        padded = np.pad(values, 1, constant_values=-np.inf)
+        n, m = values.shape
+        top = np.ones_like(values, dtype=bool)
+        for a in (0, 1, 2):
+            for b in (0, 1, 2):
+                top &= values >= padded[a : a + n, b : b + m]
+        peaks = np.argwhere(top & np.isfinite(values))
+        order = np.argsort(-values[tuple(peaks.T)], kind="stable")[:_PEAKS]
+        self._window_step = float(windows[1] - windows[0]) if m > 1 else 0.0
+        self._delay_step = float(delays[1] - delays[0]) if n > 1 else 0.0
+        for i, j in peaks[order]:
+            yield _response(self.where.family, float(windows[j]), float(delays[i]))
+
+    def climbed(self, start: Response) -> Found:
+        from scipy.optimize import minimize
+
+        free = [i for i, s in enumerate((self._delay_step, self._window_step)) if s > 0]
+        if not free:
+            return Found(self.log(start), start, self.where)
+        origin = np.array([start.lag_s, start.window_s])
+        scale = 0.35 * np.array([self._delay_step, self._window_step])
+
+        def response(v: Floats) -> Response | None:
+            full = origin.copy()
+            full[free] = v
+            low, high = self.where.windows_s
+            window = float(full[1])
+            if window < 0.999 * low or window > 1.001 * high:
+                return None
+            lag = _response(self.where.family, window, 0.0).lag_s
+            delay = float(full[0]) - lag
+            if not self.where.delays_s[0] <= delay <= self.where.delays_s[1]:
+                return None
+            return _response(self.where.family, window, delay)
+
+        def cost(v: Floats) -> float:
+            r = response(v)
+            return 1e12 if r is None else -self.log(r)
+
+        base = origin[free]
+        simplex = base + np.vstack([np.zeros(len(free)), np.diag(scale[free])])
+        result = minimize(
+            cost,
+            base,
+            method="Nelder-Mead",
+            options={"initial_simplex": simplex, "xatol": 2e-6, "fatol": 0.02, "maxfev": _STEPS},
+        )
+        return Found(-float(result.fun), response(result.x) or start, self.where)
+
+
+def _response(family: Family, window_s: float, delay_s: float) -> Response:
+    return Response(family, 0.0 if family == "continuous" else float(window_s), float(delay_s))
+
+
+def _knots(where: Where, size: int) -> Floats:
+    """Ages that the table needs: of the near edge and of the far edge of every window."""
+    low, high = where.delays_s
+    short, long = where.windows_s
+    if where.family == "rc":
+        extent = high - low + 8.0 * long
+        knot = max(_KNOT_S, extent * size / _MOST_ENTRIES)
+        return low + knot * np.arange(math.ceil(extent / knot) + 3)
+    long = max(long, 1e-6)
+    extent = (high - low) + min(high - low + long - short, long)
+    knot = max(_KNOT_S, extent * size / _MOST_ENTRIES)
+    near = low + knot * np.arange(math.ceil((high - low) / knot) + 2)
+    begin = low + short
+    if begin <= near[-1]:
+        return low + knot * np.arange(math.ceil((high + long - low) / knot) + 2)
+    far = begin + knot * np.arange(math.ceil((high + long - begin) / knot) + 2)
+    return np.concatenate([near, far])
