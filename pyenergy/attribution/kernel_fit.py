@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..sensor.activity_fit import MEDIAN_OF_SQUARES
 from ..sensor.class_powers import Evidence, spreads
 from ..sensor.fine_search import Found, Stretch, Where, search
 from ..sensor.identify import Weighted
 from ..sensor.level import DRIFTS, SHARED_DRIFTS
-from ..sensor.modes import posterior
+from ..sensor.modes import Weighed, posterior
 from ..sensor.response import Response, filtered_dense
+from ..units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,7 +37,7 @@ __all__ = ["KernelFit", "fit_kernels", "given_response", "of_catalogue"]
 
 _FIRST_DRIFT = 1e-4
 _NOISE_W = 1.0  # of a reading, until the readings have said
-_STRETCH = 400  # readings that are searched, or more for many classes
+_STRETCH = 700  # readings that are searched, or more for many classes
 _MOST_READINGS = 4000  # that weigh the posterior; more only take longer
 _FOLLOWED = {"boxcar": 16, "rc": 4, "continuous": 16}
 _BEHIND = 60.0  # log evidence on the stretch; the table's blur costs some of it
@@ -66,6 +68,8 @@ class KernelFit:
     sigma2 : float
         Variance of a reading, W^2.
     drift : float
+    contradicted : float
+        Share of the posterior that the first place to look does not hold.
     """
 
     updates: Updates
@@ -79,6 +83,7 @@ class KernelFit:
     weight: Floats
     sigma2: float
     drift: float
+    contradicted: float
 
 
 def of_catalogue(prior: ResponsePrior, log_weight: float = 0.0) -> Where:
@@ -122,6 +127,7 @@ def fit_kernels(
     activity: _core.Activity,
     where: Sequence[Where],
     limits_w: tuple[float, float],
+    u_period_ns: float = 0.0,
 ) -> KernelFit:
     """Solve powers, level and response.
 
@@ -135,6 +141,8 @@ def fit_kernels(
         Responses that may be; not empty.
     limits_w : (float, float)
         Bounds of the device's power, W, finite.
+    u_period_ns : float
+        Standard uncertainty of the update clock's period, ns.
     """
     spread = spreads(*limits_w)
     width = limits_w[1] - limits_w[0]
@@ -151,11 +159,14 @@ def fit_kernels(
     drifts = DRIFTS if best.window_s <= 2 * _period_s(updates) else SHARED_DRIFTS
     x = filtered_dense(activity, updates.t_ns, best)
     weight, drift, noise_w = _votes(updates, x, drifts, evidence)
-    points = posterior(
-        found, activity, few.t_ns, evidence(few, weight[part], drift, noise_w)
+    points = posterior(found, activity, few.t_ns, evidence(few, weight[part], drift, noise_w))
+    whole = evidence(updates, weight, drift, noise_w)
+    share = _weighted(points)
+    first_share = sum(
+        w for p, w in zip(points, _shares(points), strict=True) if p.where is where[0]
     )
-    return _mixed(updates, activity, _weighted(points), evidence(updates, weight, drift, noise_w),
-                  weight)
+    fit = _mixed(updates, activity, share, whole, weight, 1 - first_share)
+    return _tilted(fit, activity, whole, u_period_ns)
 
 
 def _searched(
@@ -174,7 +185,12 @@ def _searched(
     return [f for f in found if f.log > found[0].log - _BEHIND or f.where.single]
 
 
-def _votes(updates, x, drifts, evidence):  # type: ignore[no-untyped-def]
+def _votes(
+    updates: Updates,
+    x: Floats,
+    drifts: Sequence[float],
+    evidence: Callable[[Updates, Floats, float, float], Evidence],
+) -> tuple[Floats, float, float]:
     """Weights that strange readings do not rule, the level's drift and the noise."""
     weight, noise_w, drift = np.ones(len(updates)), _NOISE_W, _FIRST_DRIFT
     for _ in range(_ROUNDS):
@@ -184,7 +200,7 @@ def _votes(updates, x, drifts, evidence):  # type: ignore[no-untyped-def]
         solved = best.solve(x)
         noise_w = math.sqrt(solved.sigma2)
         residual = updates.value - x @ solved.beta - best.level(x, solved.beta)
-        scale = math.sqrt(float(np.median(residual**2)) / 0.4549)
+        scale = math.sqrt(float(np.median(residual**2)) / MEDIAN_OF_SQUARES)
         before = weight
         weight = 1 / np.maximum(np.abs(residual) / (4 * max(scale, 1e-6)), 1.0) ** 2
         if np.allclose(weight, before, rtol=0.05):
@@ -198,6 +214,7 @@ def _mixed(
     points: tuple[Weighted, ...],
     evidence: Evidence,
     weight: Floats,
+    contradicted: float,
 ) -> KernelFit:
     solved = [evidence.solve(filtered_dense(activity, updates.t_ns, p.response)) for p in points]
     share = np.array([p.weight for p in points])
@@ -230,17 +247,39 @@ def _mixed(
         weight,
         float(share @ np.array([s.sigma2 for s in solved])),
         evidence.drift,
+        contradicted,
     )
 
 
-def _weighted(points: Sequence[tuple[float, Response]]) -> tuple[Weighted, ...]:
-    logs = np.array([log for log, _ in points])
+def _tilted(
+    fit: KernelFit, activity: _core.Activity, evidence: Evidence, u_period_ns: float
+) -> KernelFit:
+    """With the update clock's period as one more unknown, known to its uncertainty before.
+
+    Linear in it: a period that is off moves the first and last readings against the kernels.
+    """
+    if u_period_ns == 0:
+        return fit
+    t_ns = fit.updates.t_ns
+    index = (t_ns - t_ns.mean()) / (_period_s(fit.updates) * NS_PER_S)
+    moved = t_ns + np.round(index * u_period_ns).astype(np.int64)
+    x = filtered_dense(activity, moved, fit.response)
+    tilt = evidence.solve(x).beta - evidence.solve(fit.design).beta
+    mean, variance = evidence.amount((x - fit.design) @ fit.beta, fit.design, fit.beta, fit.cov)
+    return replace(fit, beta=fit.beta + mean * tilt, cov=fit.cov + variance * np.outer(tilt, tilt))
+
+
+def _shares(points: Sequence[Weighed]) -> Floats:
+    """Of the posterior, adding up to 1; what has next to none has none."""
+    logs = np.array([p.log for p in points])
     share = np.exp(logs - logs.max())
-    keep = share > _NO_WEIGHT * share.sum()
-    share = share / share[keep].sum()
-    return tuple(
-        Weighted(r, float(w)) for (_, r), w, k in zip(points, share, keep, strict=True) if k
-    )
+    share[share < _NO_WEIGHT * share.sum()] = 0.0
+    return np.asarray(share / share.sum())
+
+
+def _weighted(points: Sequence[Weighed]) -> tuple[Weighted, ...]:
+    shares = zip(points, _shares(points), strict=True)
+    return tuple(Weighted(p.response, float(w)) for p, w in shares if w > 0)
 
 
 def _sd(values: Floats, share: Floats) -> float:
@@ -250,7 +289,7 @@ def _sd(values: Floats, share: Floats) -> float:
 
 def _period_s(updates: Updates) -> float:
     gaps = np.diff(updates.t_ns) / np.maximum(updates.steps[1:], 1.0)
-    return float(np.median(gaps)) / 1e9
+    return float(np.median(gaps)) / NS_PER_S
 
 
 def _busiest(updates: Updates, activity: _core.Activity, most: int) -> slice:

@@ -29,7 +29,7 @@ def merged_classes(joules: Floats, cov: Floats) -> list[tuple[int, ...]]:
     joules, cov : ndarray, shapes (p,) and (p, p)
         Energies of the classes, J, and their covariance.
     """
-    groups = [(j,) for j in range(len(joules))]
+    groups: list[tuple[int, ...]] = [(j,) for j in range(len(joules))]
     energy, cov = joules.astype(float).copy(), cov.astype(float).copy()
     alone: set[tuple[int, ...]] = set()
     while len(groups) > 1:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Powers of many classes from readings, and how well a design explains them.
 
-``y_k = x_k beta + m_k + e_k`` as in `level`, but ``beta_j ~ N(mu, s^2)`` about a mean that is solved
-too: sixty kernel classes of one trace are alike to a spread s that the readings tell (or do not:
-then every s up to the board's range is kept). Noise and prior scale together, so that the noise
-integrates out: Gelman et al., "Bayesian Data Analysis" (3rd ed.), sections 14.2 and 15.
+``y_k = x_k beta + m_k + e_k`` as in `level`, but ``beta_j ~ N(mu, s^2)`` about a mean that is
+solved too: sixty kernel classes of one trace are alike to a spread s that the readings tell (or do
+not: then every s up to the board's range is kept). Noise and prior scale together, so that the
+noise integrates out: Gelman et al., "Bayesian Data Analysis" (3rd ed.), sections 14.2 and 15.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def spreads(low_w: float, high_w: float) -> Floats:
 
     The widest is that of a power anywhere between the bounds.
     """
-    return (high_w - low_w) / np.sqrt(12) * np.array(_SHARES)
+    return np.asarray((high_w - low_w) / np.sqrt(12) * np.array(_SHARES))
 
 
 def prior_precision(p: int, spread_w: float, mean_w: float) -> Floats:
@@ -143,6 +143,19 @@ class Evidence:
         log_det += float(np.log(ratio + p * common)) + self._log_det
         log = -0.5 * (self._dof * float(np.log(quadratic / self._dof)) + log_det)
         return log, beta, quadratic / self._dof, factor
+
+    def amount(self, change: Floats, x: Floats, beta: Floats, cov: Floats) -> tuple[float, float]:
+        """(mean, variance) of how much of a ``change`` of the readings, W, is in them.
+
+        Before they are seen: ``N(0, 1)``; beside powers ``beta`` of covariance ``cov``.
+        """
+        apart = self._weight * (change - self._smoothed(change))
+        rest = self.y - x @ beta
+        sigma2 = float(rest @ (self._weight * (rest - self._smoothed(rest)))) / self._dof
+        shared = x.T @ apart / sigma2
+        known = max(float(change @ apart) / sigma2 - float(shared @ cov @ shared), 0.0)
+        variance = 1 / (1 + known)
+        return variance * float(rest @ apart) / sigma2, variance
 
     def solve(self, x: Floats) -> ClassPowers:
         """Posterior of the powers for a design, over the spreads."""

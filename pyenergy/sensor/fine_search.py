@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Stretch", "Where", "search"]
 
-_KNOT_S = 0.25e-3  # of the table; shorter structure blurs in the scan alone
-_MOST_ENTRIES = 16_000_000  # of the table: 64 MB, twice
+_KNOT_S = 0.1e-3  # of the table; shorter structure blurs in the scan alone
+_MOST_ENTRIES = 24_000_000  # of the table: 96 MB, twice
 _ALIKE = 0.8  # correlation of the filtered activity from one step of the scan to the next
 _BUDGET_S = 3.0  # CPU seconds that a scan may take, about
 _REACH = 2.5  # standard deviations of the window's prior
 _MARGIN_S = 0.004  # beyond the prior's delays
-_PEAKS = 40  # that are climbed
+_PEAKS = 80  # that are climbed
 _LEVEL_TERMS = 8  # cosines that stand for the level in the scan
 _STEPS = 40  # of a climb
 
@@ -124,6 +124,8 @@ class _Scan:
         self._dof = max(n - terms, 1)
         each_s = 60e-6 + 2.0 * n * p * p / 8e9 + p**3 / 8e9
         self._most = max(100.0, _BUDGET_S / each_s)
+        middle = self.design(_response(where.family, where.windows_s[1], where.delays_s[0]))
+        self._share = middle.sum(axis=0) / max(float(middle.sum()), 1e-9)
         self.step_s = self._steps()
 
     def design(self, response: Response) -> NDArray[np.float32]:
@@ -160,14 +162,17 @@ class _Scan:
 
         def seen(delay_s: float) -> NDArray[np.float32]:
             x = self.design(Response(self.where.family, window_s, delay_s))
-            return np.asarray(x - self._basis @ (self._basis.T @ x))
+            # What all classes have in common says when work began, not which kernel ran.
+            x = x - np.outer(x.sum(axis=1), self._share)
+            x = x - self._basis @ (self._basis.T @ x)
+            return np.asarray(x / np.maximum(np.sqrt((x * x).sum(axis=0)), 1e-9))
 
         here = seen(low)
-        size = max(float((here * here).sum()), 1e-12)
         step, knot = 0.0, float(self.table.knots_s[1] - self.table.knots_s[0])
         while step + knot < high - low:
             step = max(step * 1.25, step + knot)
-            if float((here * seen(min(low + step, high))).sum()) < _ALIKE * size:
+            alike = (here * seen(min(low + step, high))).sum(axis=0)
+            if float(alike @ self._share) < _ALIKE:
                 break
         return max(step, knot)
 
@@ -270,13 +275,15 @@ def _knots(where: Where, size: int) -> Floats:
     if where.family == "rc":
         extent = high - low + 8.0 * long
         knot = max(_KNOT_S, extent * size / _MOST_ENTRIES)
-        return low + knot * np.arange(math.ceil(extent / knot) + 3)
+        return np.asarray(low + knot * np.arange(math.ceil(extent / knot) + 3), np.float64)
     long = max(long, 1e-6)
     extent = (high - low) + min(high - low + long - short, long)
     knot = max(_KNOT_S, extent * size / _MOST_ENTRIES)
     near = low + knot * np.arange(math.ceil((high - low) / knot) + 2)
     begin = low + short
     if begin <= near[-1]:
-        return low + knot * np.arange(math.ceil((high + long - low) / knot) + 2)
+        return np.asarray(
+            low + knot * np.arange(math.ceil((high + long - low) / knot) + 2), np.float64
+        )
     far = begin + knot * np.arange(math.ceil((high + long - begin) / knot) + 2)
     return np.concatenate([near, far])

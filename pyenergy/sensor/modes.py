@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .fine_search import Found
 from .response import Response, filtered_dense
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from .. import _core
     from .class_powers import Evidence
+    from .fine_search import Found, Where
 
     Floats = NDArray[np.float64]
 
@@ -34,6 +34,7 @@ class Weighed(NamedTuple):
 
     log: float
     response: Response
+    where: Where  # that it was found in
 
 
 def posterior(
@@ -158,7 +159,7 @@ class _Peak:
         if not self.free:
             response = self.response(self.v)
             assert response is not None
-            return [Weighed(self.top, response)]
+            return [Weighed(self.top, response, self.where)]
         sides = np.diag(self.root)[: self.free]
         area = float(np.log(sides * _APART).sum())
         found = []
@@ -168,5 +169,5 @@ class _Peak:
             v = self.v + self.root @ (_APART * np.array([a, b]))
             if (r := self.response(v)) is not None:
                 log = self.log(v) if (a, b) != (0, 0) else self.top
-                found.append(Weighed(log + area, r))
+                found.append(Weighed(log + area, r, self.where))
         return found
