@@ -51,8 +51,7 @@ class Origins:
 
 def on_host(events: ProfilerEvents) -> NDArray[np.int64]:
     """Rows of which a host's thread is known."""
-    rows = events.rows(*_HOST)
-    return rows[events.thread[rows] != -1]
+    return _with_thread(events, _HOST)
 
 
 def host_thread(events: ProfilerEvents) -> NDArray[np.int64]:
@@ -96,8 +95,12 @@ def origins(events: ProfilerEvents, label: NDArray[np.int64]) -> Origins:
 
 
 def _operators(events: ProfilerEvents) -> NDArray[np.int64]:
-    rows = events.rows(*_OPERATORS)
-    return rows[events.thread[rows] != -1]
+    return _with_thread(events, _OPERATORS)
+
+
+def _with_thread(events: ProfilerEvents, categories: tuple[Category, ...]) -> NDArray[np.int64]:
+    rows = events.rows(*categories)
+    return rows.compress(events.thread[rows] != -1)
 
 
 def _by_id(

@@ -121,7 +121,8 @@ class LayerMap:
             raise OptionError(f"{at.shape} rows and {value.shape} values do not fit together")
         if not len(at):
             return np.zeros(len(self.paths)), 0.0
-        sums = np.bincount(self.layer[at] + 1, weights=value, minlength=len(self.paths) + 1)
+        count = len(self.paths) + 1
+        sums = np.bincount(self.layer[at] + 1, value, count).astype(np.float64, copy=False)
         return sums[1:], float(sums[0])
 
     def tree(self, values: ArrayLike) -> pl.DataFrame:

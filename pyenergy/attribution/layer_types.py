@@ -27,13 +27,16 @@ LAYER_TYPES: tuple[LayerType, ...] = (
 _CLASSES: tuple[tuple[re.Pattern[str], LayerType], ...] = (
     (re.compile(r"(?i)\w*norm(alization)?(\d?d|32|single|zero\w*|continuous\w*)?$"), "Norm"),
     (re.compile(r"(Lazy)?Conv(Transpose)?[123]d$"), "Convolution"),
+    (re.compile(r"ResNet(Embeddings|ConvLayer|ShortCut)$"), "Convolution"),
+    (re.compile(r"(Adaptive)?(Avg|Max)Pool[123]d$"), "Other"),
     (re.compile(r"\w*Embed(dings?|der|s)?(2D)?$|EmbeddingBag$|Timesteps$"), "Embedding"),
 )
 # Whole models and repeated blocks: what they run themselves (residual sums) is of no kind, and
 # what stands in them is not judged by what stands around them.
 _OUTSIDE = re.compile(
     r"(layers?|h|blocks?|(single_)?transformer_blocks|decoder_layers?|encoder_layers?)$"
-    r"|[A-Z]\w*(Layer|Block|Encoder|Decoder|Model|For[A-Z]\w*|Stack)$"
+    r"|(?!\w*MoeBlock|Resnet)[A-Z]\w*(Layer|Block(2D)?|MidBlock2D\w*|Encoder|Decoder|Model"
+    r"|For[A-Z]\w*|Stack)$"
 )
 # Parts of a path, the first pattern that matches a part decides; innermost part first.
 _PARTS: tuple[tuple[re.Pattern[str], LayerType], ...] = (
@@ -53,11 +56,11 @@ _PARTS: tuple[tuple[re.Pattern[str], LayerType], ...] = (
     ),
     (
         re.compile(r"(?i).*mlp|ffn?(_\w+)?$|.*feed_?forward|.*layerff$|fc_?[12]$|lin[12]$|wi(_[01])?$"
-                   r"|.*densereludense|.*dense(gated)?act|.*intermediate|.*experts?$|.*moe"),
+                   r"|.*densereludense|.*dense(gated)?act|.*intermediate|.*experts?$|.*moe(block|layer|mlp)?$|activation_fn$"),
         "FFN",
     ),
     (
-        re.compile(r"(?i)(?!.*conv1d$|conv_act$).*conv|resnets?$|resnetblock2d|down_?samplers?$"
+        re.compile(r"(?i)(?!.*conv1d$|conv_act$).*conv|resnets$|resnetblock2d|down_?samplers?$"
                    r"|up_?samplers?$|downsample(2d)?$|upsample(2d)?$"),
         "Convolution",
     ),
@@ -65,7 +68,10 @@ _PARTS: tuple[tuple[re.Pattern[str], LayerType], ...] = (
 # The output half of a BERT block's feed-forward part has no name of its own.
 _BERT_OUTPUT = re.compile(r"(.*\.)?layers?\.\d+\.output(\.|$)")
 _BERT_OUTPUT_CLASS = re.compile(r"(?!.*SelfOutput)[A-Z]\w*Output$")
-_FLUX_OUTPUT = re.compile(r"(.*\.)?single_transformer_blocks\.\d+\.proj_out$")
+_WHOLE: tuple[tuple[re.Pattern[str], LayerType], ...] = (
+    (re.compile(r"(.*\.)?single_transformer_blocks\.\d+\.proj_out$"), "FFN"),  # Flux: of both
+    (re.compile(r"(.*\.)?embedder\.embedder(?!.*norm)"), "Convolution"),  # how ResNets begin
+)
 _PATCHES = re.compile(r"(?i)(patch|pos)_?embed")
 _HEADS = frozenset({"fc", "proj_out", "classifier"})  # at the top of a model
 _INSTANCE = re.compile(r"_\d+$")
@@ -98,8 +104,9 @@ def layer_type(name: str | Sequence[str], module_class: str | type | None = None
             return kind
     if len(parts) == 1 and parts[0] in _HEADS:
         return "LMHead/Classifier"
-    if _FLUX_OUTPUT.match(dotted):
-        return "FFN"
+    for whole, kind in _WHOLE:
+        if whole.match(dotted):
+            return kind
     for depth in range(len(parts), 0, -1):
         part = parts[depth - 1]
         found = _of_part(part)
@@ -115,7 +122,7 @@ def layer_type(name: str | Sequence[str], module_class: str | type | None = None
 
 
 def _of_part(part: str) -> LayerType | None:
-    if _OUTSIDE.match(part) and part[0].isupper() and "Resnet" not in part:
+    if _OUTSIDE.match(part) and part[0].isupper():
         return None
     for pattern, kind in _PARTS:
         if pattern.match(part):

@@ -9,7 +9,7 @@ profiles that were taken with ``with_stack=True``; elsewhere ``record_function``
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
