@@ -59,7 +59,7 @@ def host_thread(events: ProfilerEvents) -> NDArray[np.int64]:
 
     Traces before 2023 number the threads of calls and of operators differently.
     """
-    thread = events.thread.copy()
+    thread: NDArray[np.int64] = events.thread.copy()
     calls = events.rows(*_CALLS)
     operators = _operators(events)
     row, state = _by_id(
@@ -100,7 +100,8 @@ def _operators(events: ProfilerEvents) -> NDArray[np.int64]:
 
 def _with_thread(events: ProfilerEvents, categories: tuple[Category, ...]) -> NDArray[np.int64]:
     rows = events.rows(*categories)
-    return rows.compress(events.thread[rows] != -1)
+    threaded: NDArray[np.int64] = rows[events.thread[rows] != -1]
+    return threaded
 
 
 def _by_id(

@@ -82,7 +82,8 @@ def _pass(
     times = np.concatenate((start_ns, end_ns))
     starts = np.concatenate((np.ones(count, np.int8), np.zeros(count, np.int8)))
     place = np.tile(np.arange(count), 2)
-    order = np.lexsort((place, starts, times))
+    inner_last = np.concatenate((np.arange(count), -np.arange(count)))  # and the first to end
+    order = np.lexsort((inner_last, starts, times))
     ended = [False] * count
     of = [-1] * count
     stack: list[int] = []
