@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Marks of a device that is simulated: it works behind the host, on a clock that drifts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyenergy.attribution.device_marks import DeviceMarks
+from pyenergy.attribution.module_spans import ModuleSpans
+from pyenergy.errors import OptionError, StateError
+
+
+class Device:
+    """A queue of work and events. Host time passes in calls; the device's clock runs off by ppm."""
+
+    def __init__(self, ppm: float = 0.0, call_ns: int = 1000) -> None:
+        self.host_ns = 5_000_000_000
+        self.busy_until_ns = 0.0  # the host's clock
+        self.ppm, self.call_ns = ppm, call_ns
+        self.made = 0
+        self.capturing = False
+        self.fails = False
+
+    def now_ns(self) -> int:
+        self.host_ns += 50
+        return self.host_ns
+
+    def work(self, ns: int) -> None:
+        """Launch something that takes so long."""
+        self.host_ns += self.call_ns
+        self.busy_until_ns = max(self.busy_until_ns, self.host_ns) + ns
+
+    def make(self) -> dict[str, float]:
+        self.made += 1
+        return {}
+
+    def record(self, event: dict[str, float]) -> None:
+        if self.fails:
+            raise RuntimeError("an illegal memory access")
+        self.host_ns += self.call_ns
+        event["ns"] = max(self.busy_until_ns, self.host_ns)
+
+    def can_record(self) -> bool:
+        return not self.capturing
+
+    def drain(self) -> None:
+        self.host_ns = max(self.host_ns, int(self.busy_until_ns) + 1)
+
+    def wait(self, event: dict[str, float]) -> None:
+        self.host_ns = max(self.host_ns, int(event["ns"])) + self.call_ns
+
+    def elapsed_ms(self, first: dict[str, float], second: dict[str, float]) -> float:
+        apart = (second["ns"] - first["ns"]) * (1 + self.ppm * 1e-6)
+        return float(np.float32(round(apart / 500) * 500 * 1e-6))
+
+
+@pytest.mark.parametrize("ppm", [0.0, 80.0, -300.0])
+@pytest.mark.parametrize("windows", [1, 3])
+def test_times_are_within_their_bounds(ppm: float, windows: int) -> None:
+    device = Device(ppm)
+    marks = DeviceMarks(device, pool=8, now_ns=device.now_ns)
+    rng = np.random.default_rng(3)
+    truth, numbers = [], []
+    marks.anchor()
+    for _ in range(windows):
+        for _ in range(50):
+            device.work(int(rng.integers(1_000, 4_000_000)))
+            device.host_ns += int(rng.integers(0, 3_000_000))
+            numbers.append(marks.mark())
+            truth.append(max(device.busy_until_ns, device.host_ns))
+        marks.anchor()
+    times = marks.times()
+    assert numbers == list(range(50 * windows))
+    off = np.abs(times.t_ns - np.array(truth))
+    assert (off <= times.bound_ns).all()
+    assert times.bound_ns.max() < 5_000  # ns, of some 100 ms
+    assert marks.grown > 0
+
+
+def test_without_a_last_anchor_nothing_is_guessed() -> None:
+    device = Device()
+    marks = DeviceMarks(device, pool=2, now_ns=device.now_ns)
+    marks.anchor()
+    marks.mark()
+    assert len(marks.times().t_ns) == 0
+    marks.anchor()
+    assert len(marks.times().t_ns) == 1
+    early = DeviceMarks(device, pool=2, now_ns=device.now_ns)
+    early.mark()
+    with pytest.raises(StateError, match="before the first anchor"):
+        early.anchor()
+    with pytest.raises(OptionError, match="a pool of 0 events"):
+        DeviceMarks(device, pool=0)
+
+
+def test_events_are_used_again_after_an_anchor() -> None:
+    device = Device()
+    marks = DeviceMarks(device, pool=100, now_ns=device.now_ns)
+    for _ in range(5):
+        marks.anchor()
+        before = device.made
+        for _ in range(100):
+            marks.mark()
+        assert device.made == before
+    marks.anchor()
+    assert marks.grown == 0
+    assert (np.diff(marks.times().t_ns) > 0).all()
+
+
+torch = pytest.importorskip("torch")
+
+
+class Works(torch.nn.Module):
+    """Launches work before and after what is in it."""
+
+    def __init__(self, device: Device, ns: int, inner: Any = None) -> None:
+        super().__init__()
+        self.device, self.ns, self.inner = device, ns, inner
+
+    def forward(self, x: Any) -> Any:
+        self.device.work(self.ns)
+        return self.inner(x) if self.inner else x
+
+
+def model(device: Device) -> Any:
+    return torch.nn.Sequential(
+        Works(device, 400_000, Works(device, 100_000)), Works(device, 200_000)
+    )
+
+
+def test_spans_are_the_devices_not_the_hosts() -> None:
+    device = Device(ppm=50)
+    net = model(device)
+    with ModuleSpans(net, events=device, now_ns=device.now_ns) as modules:
+        begun = device.host_ns
+        net(0)
+        net(0)
+        launched = device.host_ns
+    assert device.host_ns - begun > 1_400_000 > 50 * (launched - begun) / 2  # nothing waited
+    spans = modules.spans()
+    names = [spans.names[layer] for layer in spans.layer]
+    assert names == ["", "0", "0.inner", "1"] * 2
+    own = dict(zip(names[4:], spans.own_ns[4:].tolist(), strict=True))
+    truth = {"": 0, "0": 400_000, "0.inner": 100_000, "1": 200_000}
+    for name, ns in truth.items():
+        assert own[name] == pytest.approx(ns, abs=2_000)
+    assert spans.own_ns.sum() == (spans.end_ns - spans.start_ns)[spans.depth == 0].sum()
+    assert 500 <= spans.bound_ns.min() <= spans.bound_ns.max() < 5_000
+    assert spans.start_ns.min() > begun
+    assert spans.end_ns.max() < device.host_ns
+    assert spans.notes == ()
+
+
+def test_windows_and_a_pool_that_is_too_small() -> None:
+    device = Device()
+    net = model(device)
+    with ModuleSpans(net, events=device, now_ns=device.now_ns, pool=3) as modules:
+        for _ in range(3):
+            net(0)
+            modules.reanchor()
+    spans = modules.spans()
+    assert len(spans) == 12
+    assert spans.complete.all()
+    assert "events were made while modules ran" in spans.notes[0]
+    with modules:  # recorded anew
+        net(0)
+    assert len(modules.spans()) == 4
+
+
+def test_a_captured_graph_has_no_times() -> None:
+    device = Device()
+    net = model(device)
+    with ModuleSpans(net, events=device, now_ns=device.now_ns) as modules:
+        device.capturing = True
+        net(0)
+        device.capturing = False
+        net(0)
+    spans = modules.spans()
+    assert len(spans) == 4
+    assert "8 edges of modules were not timed: a CUDA graph was being captured" in spans.notes[0]
+
+
+def test_a_device_that_failed_says_so_and_hides_no_error() -> None:
+    device = Device()
+    net = model(device)
+    modules = ModuleSpans(net, events=device, now_ns=device.now_ns)
+    with pytest.raises(ZeroDivisionError), modules:
+        net(0)
+        device.fails = True
+        raise ZeroDivisionError
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+    with pytest.raises(StateError, match="the device failed"):
+        modules.spans()
+    device.fails = False
+    with pytest.raises(RuntimeError, match="illegal memory"), modules:
+        device.fails = True
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
