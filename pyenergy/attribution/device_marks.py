@@ -187,15 +187,17 @@ class DeviceMarks:
         return self._pool[number]
 
     def _between(self, first: _Anchor, last: _Anchor, count: int) -> MarkTimes:
-        """Marks between two anchors: the clocks' difference grows evenly from one to the other."""
+        """Marks between two anchors, as if the clocks' difference grew evenly.
+
+        The bound holds also if all of it came at any one moment.
+        """
         elapsed = self._events.elapsed_ms
         after = np.array([elapsed(first.event, mark) for mark in self._pool[:count]]) * 1e6
         whole = elapsed(first.event, last.event) * 1e6
         apart = (last.t_ns - first.t_ns) - whole
         share = after / whole if whole > 0 else np.zeros(count)
-        widths = first.half_width_ns + last.half_width_ns
         rounding = (np.abs(after) + whole) * _FLOAT32
-        unexplained = max(0.0, abs(apart) - widths - _RESOLUTION_NS - whole * _FLOAT32)
-        bound = max(first.half_width_ns, last.half_width_ns) + _RESOLUTION_NS
+        uneven = abs(apart) * np.maximum(share, 1 - share)
+        bound = max(first.half_width_ns, last.half_width_ns) + _RESOLUTION_NS + rounding + uneven
         t_ns = first.t_ns + np.rint(after + apart * share).astype(np.int64)
-        return MarkTimes(t_ns, np.ceil(bound + rounding + unexplained).astype(np.int64))
+        return MarkTimes(t_ns, np.ceil(bound).astype(np.int64))
