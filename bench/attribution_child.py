@@ -20,7 +20,8 @@ def _made():  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(0)
     t = np.linspace(0, SPAN_NS, SAMPLES).astype(np.int64)
     starts = np.sort(rng.integers(0, SPAN_NS - 10**6, OPERATIONS))  # as profilers order them
-    return t, rng.uniform(100, 400, SAMPLES), starts, starts + rng.integers(1_000, 200_000, OPERATIONS)
+    ends = starts + rng.integers(1_000, 200_000, OPERATIONS)
+    return t, rng.uniform(100, 400, SAMPLES), starts, ends
 
 
 def _sweep(measured) -> None:  # type: ignore[no-untyped-def]

@@ -5,23 +5,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .errors import NoReadingsError, OptionError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import polars as pl
-    from numpy.typing import NDArray
-    from scipy.sparse import csr_array
 
-    from ._energies import DeviceEnergies
+    from ._device_shares import Attributed
     from ._evaluation import Evaluation
     from .attribution.attach import Clock
     from .attribution.shares import DeviceShares
     from .attribution.sweep import StaticPolicy
-    from .attribution.tables import GroupU
     from .recording.operations import Operations
     from .recording.recorded import Recorded
 
@@ -42,7 +37,14 @@ class Attributing:
     def _changed(self) -> None:
         raise NotImplementedError
 
-    def attach(self, operations: Any, *, device: str | None = None, clock: Clock = "auto") -> None:
+    def attach(
+        self,
+        operations: Any,
+        *,
+        model: Any = None,
+        device: str | None = None,
+        clock: Clock = "auto",
+    ) -> None:
         """Say which operations ran: `kernels`, `layers` and `gaps` then tell their energies.
 
         Operations that were attached before are replaced.
@@ -57,6 +59,9 @@ class Attributing:
             `attribution.read_kineto` gives: of these the GPUs' kernels, copies and fills,
             and where there are none the host's operators, each with the time in which it called no
             other.
+        model : torch.nn.Module, optional
+            What a ``torch.profiler.profile`` in this process saw run, taken with
+            ``with_stack=True``: layers then have the names of ``model.named_modules()``.
         device : str, optional
             Where operations that name no device ran; None: on the only GPU, or the only device.
         clock : {"auto", "recording", "unix"}
@@ -76,7 +81,9 @@ class Attributing:
         """
         from .attribution.attach import operations_from
 
-        self._operations = operations_from(operations, self._recorded(), device=device, clock=clock)
+        self._operations = operations_from(
+            operations, self._recorded(), model=model, device=device, clock=clock
+        )
         self._changed()
 
     @property
@@ -137,8 +144,8 @@ class Attributing:
         ]
         return operation_table(
             [shares for _, shares in found],
-            [_group_u(model, shares) for model, shares in found],
-            [_total_u(model, shares) for model, shares in found],
+            [each.group_u(shares) for each, shares in found],
+            [each.whole_u() for each, _ in found],
             keys,
             [(name, operations.of_device(name)) for name in elsewhere],
         )
@@ -155,9 +162,7 @@ class Attributing:
 
     def _shares(
         self, device: str | None, static: StaticPolicy
-    ) -> list[tuple[DeviceEnergies, DeviceShares]]:
-        from .attribution.shares import share
-
+    ) -> list[tuple[Attributed, DeviceShares]]:
         evaluated = self._evaluated()
         operations = evaluated.recorded.operations
         if operations is None:
@@ -165,14 +170,9 @@ class Attributing:
                 "no operations are attached: trace.attach(a torch profiler, a Kineto trace or any "
                 "table of name, start_ns, end_ns)"
             )
-        found = []
-        for name in _devices(operations, evaluated, device):
-            (energies,) = evaluated.chosen(name)
-            dynamic, resting = energies.curves()
-            bounds = evaluated.recorded.bounds_ns
-            part = operations.of_device(name)
-            found.append((energies, share(name, part, dynamic, resting, bounds, static=static)))
-        return found
+        names = _devices(operations, evaluated, device)
+        found = [evaluated.attributed(name) for name in names]
+        return [(each, each.shares(static)) for each in found]
 
 
 def _devices(operations: Operations, evaluated: Evaluation, device: str | None) -> list[str]:
@@ -189,30 +189,3 @@ def _devices(operations: Operations, evaluated: Evaluation, device: str | None) 
             f"{', '.join(evaluated.recorded.devices)}"
         )
     return [name for name in busy if name not in unknown]
-
-
-def _total_u(energies: DeviceEnergies, shares: DeviceShares) -> tuple[float, float]:
-    energy = energies.energy(*shares.dynamic.bounds_ns)
-    return energy.u, energy.u_same_card
-
-
-def _group_u(energies: DeviceEnergies, shares: DeviceShares) -> GroupU:
-    """Uncertainties of groups of operations whose powers the readings did not tell apart."""
-    from .attribution.unresolved import unresolved_u, window_u
-
-    low_w, high_w = energies.model.low_w, energies.model.high_w
-    whole = energies.energy(*shares.dynamic.bounds_ns)
-    relative = whole.u_same_card / whole.joules if whole.joules > 0 else 0.0
-    each = window_u(energies.terms, shares)
-
-    def of(
-        joules: NDArray[np.float64], seconds: csr_array, index: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        shared = unresolved_u(seconds, shares, high_w - low_w)
-        own = np.hypot(shared, relative * np.abs(joules))
-        if each is not None:
-            own = np.minimum(own, np.bincount(index[index >= 0], each[index >= 0], len(joules)))
-        card = energies.profile
-        return np.hypot(own, np.abs(joules) * card.gain_u / card.gain), own
-
-    return of

@@ -67,12 +67,12 @@ class DeviceEnergies:
         method: str = "model",
     ) -> None:
         self.device = device
-        self._bounds_ns = bounds_ns
+        self.bounds_ns = bounds_ns
         self._why_plain = ""
         self.model, self.method, channel, prior = self._choose(
             device, bounds_ns, spans, profile, method
         )
-        self._channel = channel
+        self.channel = channel
         self.scope = device.channels[channel].scope
         self.profile = profile or _uncalibrated(prior)
         self.is_calibrated = profile is not None
@@ -176,7 +176,7 @@ class DeviceEnergies:
         Static is the level of a model that has one: what is there with nothing running. Others do
         not tell them apart, and have zero.
         """
-        model, card, bounds = self.model, self.profile, self._bounds_ns
+        model, card, bounds = self.model, self.profile, self.bounds_ns
         whole = [(curve, 1 / card.gain) for curve in model.energy_curves()]
         if self._fusion is not None and self._fusion.hypothesis == "truth":
             whole.append((self._fusion.curve, self._fusion.weight / card.gain))
@@ -281,7 +281,7 @@ class DeviceEnergies:
     def _begins_blind(self, start_ns: int) -> bool:
         """Whether the window begins before a reading could have told what came before it."""
         update_ns = self.model.prior.update_ns  # type: ignore[union-attr]
-        runs = self.device.runs[self._channel]
+        runs = self.device.runs[self.channel]
         seen = np.asarray(runs.t_first_ns[runs.usable])
         return update_ns > 0 and int(seen[0]) > start_ns - update_ns
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import ArrayLike, NDArray
 
+    from ._device_shares import Attributed
     from ._energy import Energy
     from .recording.marks import Mark
     from .recording.recorded import Recorded
@@ -53,6 +54,7 @@ class Evaluation:
     recorded: Recorded
     models: dict[str, DeviceEnergies]
     unreadable: dict[str, str]
+    _attributed: dict[str, Attributed] = field(default_factory=dict)
 
     @classmethod
     def of(cls, recorded: Recorded, profile: Profile | None, method: str) -> Evaluation:
@@ -97,6 +99,23 @@ class Evaluation:
             there = ", ".join(self.models)
             raise DeviceError(f"no device {device!r} in this trace; it has: {there}")
         return [self.models[device]]
+
+    def attributed(self, device: str) -> Attributed:
+        """What ran on a device, with the powers of it; solved for once.
+
+        Raises
+        ------
+        NoReadingsError, DeviceError
+            As `chosen` does.
+        """
+        from ._device_shares import Attributed
+
+        (energies,) = self.chosen(device)
+        assert self.recorded.operations is not None
+        if device not in self._attributed:
+            part = self.recorded.operations.of_device(device)
+            self._attributed[device] = Attributed(energies, part)
+        return self._attributed[device]
 
     def energies(self) -> dict[str, Energy]:
         """Energy of the whole recording by device id."""

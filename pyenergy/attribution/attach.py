@@ -12,6 +12,9 @@ from ..errors import OptionError, WindowError
 from ..recording.operations import Operations
 from ..units import NS_PER_S, engineering
 from .innermost import innermost
+from .kineto_json import read_kineto
+from .kineto_live import from_profiler
+from .layers import layers_from_events, layers_from_profiler
 from .profiler_events import Category, ProfilerEvents
 from .table import HOST, Rows, frame_of, rows_of
 from .timeline import ClockMap
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..recording.recorded import Recorded
+    from .layer_map import LayerMap
 
 __all__ = ["Clock", "operations_from"]
 
@@ -29,7 +33,12 @@ Clock = Literal["auto", "recording", "unix"]
 
 
 def operations_from(
-    source: Any, recorded: Recorded, *, device: str | None = None, clock: Clock = "auto"
+    source: Any,
+    recorded: Recorded,
+    *,
+    model: Any = None,
+    device: str | None = None,
+    clock: Clock = "auto",
 ) -> Operations:
     """``source`` as operations on the clock of ``recorded``; see `Trace.attach`."""
     if clock not in get_args(Clock):
@@ -40,7 +49,7 @@ def operations_from(
         )
     if isinstance(source, Operations):
         raise OptionError("these operations are joined already: they belong to their own trace")
-    rows, said, unix = _rows(source)
+    rows, said, unix = _rows(source, model)
     rows.keep(rows.end_ns >= rows.start_ns, "that end before they start")
     if not len(rows):
         raise OptionError(f"{said} has no operation with a time" + _reasons(rows.notes))
@@ -54,16 +63,21 @@ def operations_from(
 # Sources ------------------------------------------------------------------------------------
 
 
-def _rows(source: Any) -> tuple[Rows, str, bool]:
+def _rows(source: Any, model: Any) -> tuple[Rows, str, bool]:
     """(rows, what they come from, whether their times are known to be Unix times)."""
+    layers = None
     if isinstance(source, (str, os.PathLike)):
-        from .kineto_json import read_kineto
-
         source = read_kineto(source)
     elif hasattr(source, "kineto_results") or hasattr(source, "profiler"):
-        from .kineto_live import from_profiler
-
-        source = from_profiler(source)
+        if model is None:
+            source = from_profiler(source)
+        else:
+            source, layers = layers_from_profiler(source, model)
+    if model is not None and layers is None:
+        raise OptionError(
+            "a model tells the layers of a profiler in this process (torch.profiler.profile with "
+            f"with_stack=True), not of {type(source).__name__}"
+        )
     if not isinstance(source, ProfilerEvents):
         return rows_of(frame_of(source)), "a table", False
     if not len(source):
@@ -73,12 +87,22 @@ def _rows(source: Any) -> tuple[Rows, str, bool]:
             "nothing says what the profiler's times count from: give them as a table in ns of the "
             f"recording's clock{_reasons(source.notes)}"
         )
-    rows = _of_gpus(source) if len(source.on_gpu()) else _of_host(source)
-    rows.notes += source.notes
+    layers = layers_from_events(source) if layers is None else layers
+    rows = _of_gpus(source, layers) if len(source.on_gpu()) else _of_host(source, layers)
+    rows.layer_types = layers.types
+    rows.notes += [*source.notes, *layers.notes, *_covered(layers, source)]
     return rows, source.provenance.source, True
 
 
-def _of_gpus(events: ProfilerEvents) -> Rows:
+def _covered(layers: LayerMap, events: ProfilerEvents) -> list[str]:
+    share = layers.coverage(events)
+    if share is None or not layers.paths:
+        return []
+    what = "GPU" if len(events.on_gpu()) else "operators'"
+    return [f"{share:.1%} of the {what} time belongs to a layer that is known"]
+
+
+def _of_gpus(events: ProfilerEvents, layers: LayerMap) -> Rows:
     which = events.on_gpu()
     ids = np.unique(events.device[which])
     index = np.searchsorted(ids, events.device[which]).astype(np.int32)
@@ -88,11 +112,12 @@ def _of_gpus(events: ProfilerEvents) -> Rows:
         events.end_ns[which],
         (events.name[which], events.names),
         (index, names),
+        (layers.layer[which], layers.names),
         stream=events.stream[which],
     )
 
 
-def _of_host(events: ProfilerEvents) -> Rows:
+def _of_host(events: ProfilerEvents, layers: LayerMap) -> Rows:
     """Operators on the host: each has the time in which no operator that it called ran."""
     which = events.rows(Category.CPU_OP)
     pieces = innermost(events.start_ns[which], events.end_ns[which], events.thread[which])
@@ -102,6 +127,7 @@ def _of_host(events: ProfilerEvents) -> Rows:
         pieces.end_ns,
         (events.name[row], events.names),
         (np.zeros(len(row), np.int32), (HOST,)),
+        (layers.layer[row], layers.names),
         stream=events.thread[row],
     )
     rows.begins = pieces.begins
@@ -198,6 +224,7 @@ def _ordered(rows: Rows, source: str, bound_ns: float) -> Operations:
         names=rows.names,
         devices=rows.devices,
         layers=rows.layers,
+        layer_types=rows.layer_types,
         bound_ns=bound_ns,
         source=source,
         notes=tuple(rows.notes),

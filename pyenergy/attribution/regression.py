@@ -118,6 +118,11 @@ class Regression:
         inside = self.scatter_w**2 * (np.abs(seconds) @ self._call_s)
         return seconds @ self.beta_w, cov + np.diag(inside)
 
+    def variances(self, seconds: Floats) -> Floats:
+        """The diagonal of the covariance that `groups` gives, for many groups, shape (g,), J^2."""
+        inside = self.scatter_w**2 * (np.abs(seconds) @ self._call_s)
+        return np.asarray(np.einsum("ij,ij->i", seconds @ self.cov_w2, seconds) + inside)
+
 
 def refusal(
     runs: Runs, spans: Spans, prior: SensorPrior, response: Response | None = None

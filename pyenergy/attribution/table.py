@@ -31,6 +31,7 @@ class Rows:
         Indices into ``names``, ``devices`` and ``layers``; -1 where the table has none.
     stream : ndarray of int64
     begins : ndarray of bool
+    layer_types : tuple of str
     notes : list of str
     """
 
@@ -49,6 +50,7 @@ class Rows:
         self.device, self.devices = device if device is not None else (none, ())
         self.layer, self.layers = layer if layer is not None else (none, ())
         self.stream = stream if stream is not None else none.astype(np.int64)
+        self.layer_types: tuple[str, ...] = ()
         self.begins = np.ones(len(start_ns), bool)
         self.notes: list[str] = []
 

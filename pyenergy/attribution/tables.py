@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,17 +26,25 @@ if TYPE_CHECKING:
     # and which group each operation belongs to (-1: none).
     GroupU = Callable[[Floats, csr_array, NDArray[np.int64]], tuple[Floats, Floats]]
 
-__all__ = ["BY", "GAP", "UNATTRIBUTED", "gap_table", "operation_table"]
+__all__ = ["BY", "GAP", "UNATTRIBUTED", "WholeU", "gap_table", "operation_table"]
 
 BY = ("name", "layer", "stream", "device")
 GAP = "(nothing ran)"
 UNATTRIBUTED = "(unattributed)"
 
 
+class WholeU(NamedTuple):
+    """Uncertainty of a device's whole energy."""
+
+    own_u_j: float  # without the card's gain and offset
+    gain_u: float  # relative
+    offset_u_j: float
+
+
 def operation_table(
     shares: Sequence[DeviceShares],
     u_of: Sequence[GroupU],
-    totals: Sequence[tuple[float, float]],
+    totals: Sequence[WholeU],
     by: Sequence[str],
     unread: Sequence[tuple[str, Operations]] = (),
 ) -> pl.DataFrame:
@@ -47,8 +55,8 @@ def operation_table(
     shares : sequence of DeviceShares
     u_of : sequence of functions
         For each device: uncertainties of groups of operations, a class being a name.
-    totals : sequence of (float, float)
-        For each device: u and u without the card's gain of its whole energy, J.
+    totals : sequence of WholeU
+        For each device: what is known of its whole energy.
     by : sequence of str
         Of `BY`.
     unread : sequence of (str, Operations)
@@ -105,7 +113,7 @@ def gap_table(shares: Sequence[DeviceShares]) -> pl.DataFrame:
 
 
 def _of_device(
-    shares: DeviceShares, u_of: GroupU, total_u: tuple[float, float], by: Sequence[str]
+    shares: DeviceShares, u_of: GroupU, whole: WholeU, by: Sequence[str]
 ) -> pl.DataFrame:
     import polars as pl
     from scipy.sparse import csr_array
@@ -127,13 +135,17 @@ def _of_device(
     u, own = u_of(energy, per_class, group_of)
     # Of all operations together; what is not theirs is the rest of the whole.
     every = csr_array(np.asarray(per_class.sum(axis=0)).reshape(1, -1))
-    all_u, all_own = u_of(energy.sum(keepdims=True), every, np.minimum(group_of, 0))
-    rest_u = float(np.hypot(all_u[0], total_u[0])), float(np.hypot(all_own[0], total_u[1]))
+    _, all_own = u_of(energy.sum(keepdims=True), every, np.minimum(group_of, 0))
     gap_j, gap_static_j = float(shares.gap_energy_j.sum()), float(shares.gap_static_j.sum())
     convention = shares.energy_j - shares.dynamic.energy_j
     gap_s = (shares.dynamic.gap_ends_ns - shares.dynamic.gap_starts_ns).sum() / NS_PER_S
-    whole_static_j = float(static.sum()) + gap_static_j
-    static_u = rest_u[0] / whole_static_j if whole_static_j else 0.0
+    static_all = np.append(static, gap_static_j)
+    rest_j = gap_j + float(static_all.sum())
+    rest_own = float(np.hypot(all_own[0], whole.own_u_j))
+    rest_u = float(np.sqrt(rest_own**2 + (rest_j * whole.gain_u) ** 2 + whole.offset_u_j**2))
+    # Errors of the rest go with its parts; by size, as one level is under all of them.
+    size = float(np.abs(static_all).sum()) + abs(gap_j)
+    rest_share = np.append(np.abs(static_all), abs(gap_j)) / size if size else np.zeros(count + 2)
     labels = _labels(shares.device, operations, by, groups)
     gap_label = {column: shares.device if column == "device" else GAP for column in by}
     return pl.DataFrame(
@@ -148,10 +160,10 @@ def _of_device(
             ],
             "time_s": np.append(summed(shares.seconds), gap_s),
             "energy_j": np.append(energy, gap_j),
-            "u_j": np.append(u, rest_u[0]),
-            "u_same_card_j": np.append(own, rest_u[1]),
-            "static_j": np.append(static, gap_static_j),
-            "static_u_j": np.abs(np.append(static, gap_static_j)) * static_u,
+            "u_j": np.append(u, rest_share[-1] * rest_u),
+            "u_same_card_j": np.append(own, rest_share[-1] * rest_own),
+            "static_j": static_all,
+            "static_u_j": rest_share[:-1] * rest_u,
             "lower_j": np.append(summed(shares.dynamic.lower_j + convention), gap_j),
             "upper_j": np.append(summed(shares.dynamic.upper_j + convention), gap_j),
         }

@@ -27,7 +27,7 @@ _COLUMNS: dict[str, type[Any]] = {
     "layer": np.int32,
     "begins": np.bool_,
 }
-_TEXTS = ("names", "devices", "layers")
+_TEXTS = ("names", "devices", "layers", "layer_types")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,8 @@ class Operations:
         Whether an operation begins with this row: operators of the host are cut where they call
         others.
     names, devices, layers : tuple of str
+    layer_types : tuple of str
+        Kind of each layer (Attention, FFN, ...); empty where none is known.
     bound_ns : float
         The largest error of the times that joining the clocks leaves open, ns.
     source : str
@@ -69,6 +71,7 @@ class Operations:
     names: tuple[str, ...]
     devices: tuple[str, ...]
     layers: tuple[str, ...]
+    layer_types: tuple[str, ...] = ()
     bound_ns: float = 0.0
     source: str = "a table"
     notes: tuple[str, ...] = ()
@@ -143,6 +146,8 @@ class Operations:
         return found
 
     def _check(self) -> None:
+        if self.layer_types and len(self.layer_types) != len(self.layers):
+            raise RecordingError("the layers of the operations and their types differ in number")
         if bool((self.end_ns < self.start_ns).any()):
             raise RecordingError("an operation ends before it starts")
         for index, texts, least in (

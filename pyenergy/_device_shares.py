@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One device's energy shared among its operations, by what the readings tell of their powers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._curves import constant, weighted_sum
+from .attribution.regression import Regression, refusal, regress
+from .attribution.shares import DeviceShares, share
+from .attribution.tables import WholeU
+from .attribution.unresolved import unresolved_u, window_u
+from .sensor.counter import CounterModel
+from .sensor.spans import Spans
+from .units import NS_PER_S, engineering
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+    from . import _core
+    from ._energies import DeviceEnergies
+    from .attribution.sweep import StaticPolicy
+    from .attribution.tables import GroupU
+    from .recording.operations import Operations
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Attributed"]
+
+_MOST_CLASSES = 400  # whose powers are solved for; beyond, the rarest share one
+_MOST_OPERATIONS = 3_000_000  # that are solved for in seconds
+
+
+class Attributed:
+    """Operations of one device, and the model of their powers.
+
+    Where the sensor has an update clock and the readings support it, the powers of the classes
+    (operations of one name) are solved for from all readings together (`regress`). Otherwise every
+    operation has the power of its time, and the uncertainty says how little that tells.
+
+    Attributes
+    ----------
+    regression : Regression or None
+    method : str
+        How the powers were told.
+    notes : tuple of str
+    """
+
+    def __init__(self, energies: DeviceEnergies, operations: Operations) -> None:
+        self._energies, self._operations = energies, operations
+        self._bounds = energies.bounds_ns
+        self._class = self._classes()
+        self.regression, why = self._regressed()
+        name = energies.device.meta.id
+        if self.regression is None:
+            self.method = "shares by time"
+            self.notes: tuple[str, ...] = (
+                f"{name}: the powers of operations are not told apart ({why}): each has the power "
+                "of its time, and its uncertainty any power that the device can draw",
+            )
+        else:
+            self.method = "regression of the readings on what ran"
+            self.notes = tuple(f"{name}: {note}" for note in self.regression.notes)
+        self._split()
+
+    # Powers ---------------------------------------------------------------------------------
+
+    def _classes(self) -> NDArray[np.int32]:
+        """Class of each operation: its name, the rarest in time being one together."""
+        name = self._operations.name
+        length = self._operations.end_ns - self._operations.start_ns
+        time = np.bincount(name, length, len(self._operations.names))
+        used = np.flatnonzero(np.bincount(name, minlength=len(time)))
+        kept = used[np.argsort(-time[used], kind="stable")][: _MOST_CLASSES - 1]
+        number = np.full(len(time), min(len(used), _MOST_CLASSES) - 1, np.int32)
+        number[kept] = np.arange(len(kept), dtype=np.int32)
+        self._names = tuple(self._operations.names[i] for i in kept)
+        if len(used) > len(kept):
+            self._names += (f"{len(used) - len(kept)} others",)
+        return number
+
+    def _regressed(self) -> tuple[Regression | None, str]:
+        energies, operations = self._energies, self._operations
+        if isinstance(energies.model, CounterModel):
+            return None, "only the energy counter was read"
+        if energies.model.prior.update_ns == 0:
+            return None, "what is read is not a sensor that updates"
+        if len(operations) > _MOST_OPERATIONS:
+            return None, f"{len(operations):,} operations are too many to solve for"
+        channel = energies.device.channels[energies.channel]
+        response = energies.profile.response_of(channel.source) if energies.is_calibrated else None
+        spans = Spans(
+            operations.start_ns,
+            operations.end_ns,
+            np.ascontiguousarray(self._class[operations.name]),
+            self._names,
+            edge_u_s=operations.bound_ns / NS_PER_S / np.sqrt(3),
+        )
+        runs, prior = energies.device.runs[energies.channel], energies.model.prior
+        why = refusal(runs, spans, prior, response)
+        if why is not None:
+            return None, why
+        meta = energies.device.meta
+        limits = meta.power_min_w, meta.power_max_w
+        return regress(runs, spans, prior, limits, self._bounds, response), ""
+
+    def _split(self) -> None:
+        """The curves of dynamic and static power; together they are the device's energy."""
+        energies, bounds = self._energies, self._bounds
+        found = self.regression
+        self._dynamic, self._static = energies.curves()
+        if found is None:
+            return
+        card = energies.profile
+        self._dynamic = weighted_sum(
+            [(found.curve, 1 / card.gain), (found.level, -1 / card.gain)], *bounds
+        )
+        level = weighted_sum([(found.level, 1 / card.gain)], *bounds)
+        # What the trace's own model says of the whole holds; by how much the level is off it.
+        whole = energies.energy(*bounds)
+        duration_s = (bounds[1] - bounds[0]) / NS_PER_S
+        seen_j = _total(self._dynamic, bounds) + _total(level, bounds)
+        apart_w = (whole.joules - seen_j) / duration_s
+        self._static = weighted_sum([(level, 1.0), (constant(apart_w, *bounds), 1.0)], *bounds)
+        # Without the sensor's zero, which both have.
+        zero_w = card.offset_w / card.gain
+        if abs(apart_w + zero_w) * duration_s > 2 * whole.u_same_card:
+            both = engineering(seen_j - zero_w * duration_s, "J")
+            self.notes += (
+                f"{energies.device.meta.id}: operations and the level under them come to {both}, "
+                f"the trace to {engineering(whole.joules, 'J')}: the difference is in the static "
+                "part",
+            )
+
+    def whole_u(self) -> WholeU:
+        """What is known of all the device's energy."""
+        whole = self._energies.energy(*self._bounds)
+        terms, card = dict(whole.terms), self._energies.profile
+        return WholeU(whole.u_same_card, card.gain_u / card.gain, terms.get("offset", 0.0))
+
+    # Shares ---------------------------------------------------------------------------------
+
+    def shares(self, static: StaticPolicy) -> DeviceShares:
+        """The energy of every operation and gap."""
+        found = self.regression
+        weights = None
+        if found is not None and bool((found.beta_w > 0).any()):
+            weights = np.maximum(found.beta_w, 0.0)[self._class[self._operations.name]]
+        return share(
+            self._energies.device.meta.id,
+            self._operations,
+            self._dynamic,
+            self._static,
+            self._bounds,
+            weights=weights,
+            static=static,
+        )
+
+    def group_u(self, shares: DeviceShares) -> GroupU:
+        """Uncertainties of groups of operations."""
+        own_u = self._unresolved(shares) if self.regression is None else self._resolved
+        card = self._energies.profile
+
+        def of(joules: Floats, seconds: csr_array, index: NDArray[np.int64]) -> Any:
+            own = own_u(joules, seconds, index)
+            return np.hypot(own, np.abs(joules) * card.gain_u / card.gain), own
+
+        return of
+
+    def _resolved(self, joules: Floats, seconds: csr_array, index: NDArray[np.int64]) -> Floats:
+        from scipy.sparse import csr_array
+
+        assert self.regression is not None
+        n, p = len(self._class), len(self._names)
+        to_class = csr_array((np.ones(n), (np.arange(n), self._class)), shape=(n, p))
+        variance = self.regression.variances((seconds @ to_class).toarray())
+        return np.sqrt(variance) / self._energies.profile.gain
+
+    def _unresolved(self, shares: DeviceShares) -> Any:
+        energies = self._energies
+        range_w = energies.model.high_w - energies.model.low_w
+        whole = energies.energy(*self._bounds)
+        relative = whole.u_same_card / whole.joules if whole.joules > 0 else 0.0
+        each = window_u(energies.terms, shares)
+
+        def of(joules: Floats, seconds: csr_array, index: NDArray[np.int64]) -> Floats:
+            own = np.hypot(unresolved_u(seconds, shares, range_w), relative * np.abs(joules))
+            if each is None:
+                return own
+            inside = index >= 0
+            return np.minimum(own, np.bincount(index[inside], each[inside], len(joules)))
+
+        return of
+
+
+def _total(curve: _core.EnergyCurve, bounds: tuple[int, int]) -> float:
+    return float(curve.windows(np.array([bounds[0]]), np.array([bounds[1]]))[0])
