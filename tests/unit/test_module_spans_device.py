@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -212,3 +213,56 @@ def test_a_device_that_failed_says_so_and_hides_no_error() -> None:
     with pytest.raises(RuntimeError, match="illegal memory"), modules:
         device.fails = True
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+class Elsewhere(torch.nn.Module):
+    """Says that its parameters are on these devices."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.devices = [torch.device(name) for name in names]
+
+    def parameters(self, recurse: bool = True) -> Any:
+        return iter([SimpleNamespace(device=device) for device in self.devices])
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+def test_a_model_on_cuda_is_timed_by_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device()
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+            self.at = device.make()
+
+        def record(self, stream: str) -> None:
+            assert stream == "stream of cuda:1"
+            device.record(self.at)
+
+        def synchronize(self) -> None:
+            device.wait(self.at)
+
+        def elapsed_time(self, later: Event) -> float:
+            return device.elapsed_ms(self.at, later.at)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: device.drain())
+    model = Elsewhere("cuda:1", "cpu")
+    with ModuleSpans(model, now_ns=device.now_ns, pool=4) as modules:
+        model(0)
+    spans = modules.spans()
+    assert len(spans) == 1
+    assert 0 < spans.own_ns[0] < 10_000
+    assert spans.bound_ns[0] > 500
+    with ModuleSpans(model, clock="host", now_ns=device.now_ns) as modules:
+        model(0)
+    assert modules.spans().bound_ns.tolist() == [0]
+
+
+def test_a_model_on_several_devices_needs_one_for_each() -> None:
+    with pytest.raises(OptionError, match="is on cuda:0, cuda:1: make one ModuleSpans for"):
+        ModuleSpans(Elsewhere("cuda:1", "cuda:0"))
