@@ -104,7 +104,7 @@ class Attributing:
 
         Parameters
         ----------
-        by : {"name", "layer", "stream", "device"} or several of them
+        by : {"name", "layer", "layer_type", "stream", "device"} or several of them
             What makes a row.
         device : str, optional
             One device; None: all that operations ran on.
@@ -149,6 +149,37 @@ class Attributing:
             keys,
             [(name, operations.of_device(name)) for name in elsewhere],
         )
+
+    def layers(
+        self,
+        by: str | Sequence[str] = ("layer", "layer_type"),
+        *,
+        device: str | None = None,
+        static: StaticPolicy = "separate",
+    ) -> pl.DataFrame:
+        """Where the energy went, by layer of the model: the columns of `kernels`.
+
+        What belongs to no layer that is known is a row of its own, ``(unattributed)``; the trace's
+        notes say how much of the time has a layer. ``by="layer_type"`` sums kinds of layers:
+        Embedding, Attention, FFN, Norm, LMHead/Classifier, Convolution, Other.
+
+        Takes and raises what `kernels` does.
+        """
+        return self.kernels(by, device=device, static=static)
+
+    def tree(self, *, device: str | None = None, static: StaticPolicy = "separate") -> pl.DataFrame:
+        """Energy of each module with all modules in it.
+
+        Columns: ``path``, ``depth`` (0 is the model), ``own_j`` (without the modules in it) and
+        ``total_j`` (with them), ``share`` of the whole; each module before those in it. Last come
+        what belongs to no layer and the gaps, so that ``own_j`` adds up to the whole. With
+        ``static="separate"`` the static part is in all of them.
+
+        Takes and raises what `kernels` does.
+        """
+        from .attribution.module_tree import module_tree
+
+        return module_tree(self.kernels("layer", device=device, static=static))
 
     def gaps(self, *, device: str | None = None) -> pl.DataFrame:
         """Stretches of the trace in which no operation ran, in order of time.

@@ -14,6 +14,7 @@ from ..units import NS_PER_S, engineering
 from .innermost import innermost
 from .kineto_json import read_kineto
 from .kineto_live import from_profiler
+from .layer_types import layer_type
 from .layers import layers_from_events, layers_from_profiler
 from .profiler_events import Category, ProfilerEvents
 from .table import HOST, Rows, frame_of, rows_of
@@ -79,7 +80,9 @@ def _rows(source: Any, model: Any) -> tuple[Rows, str, bool]:
             f"with_stack=True), not of {type(source).__name__}"
         )
     if not isinstance(source, ProfilerEvents):
-        return rows_of(frame_of(source)), "a table", False
+        rows = rows_of(frame_of(source))
+        rows.layer_types = tuple(layer_type(name) for name in rows.layers)
+        return rows, "a table", False
     if not len(source):
         raise OptionError(f"{source.provenance.source} has no operation" + _reasons(source.notes))
     if not source.is_unix_time:

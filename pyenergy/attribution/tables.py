@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BY", "GAP", "UNATTRIBUTED", "WholeU", "gap_table", "operation_table"]
 
-BY = ("name", "layer", "stream", "device")
+BY = ("name", "layer", "layer_type", "stream", "device")
 GAP = "(nothing ran)"
 UNATTRIBUTED = "(unattributed)"
 
@@ -212,8 +212,12 @@ def _grouped(
     operations: Operations, rows: NDArray[np.int64], by: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(keys of each group, shape (g, len(by)); group of each row)."""
+    kinds = _kinds(operations)
+    # The last is for operations that belong to no layer: index -1.
+    kind_of = np.array([*(kinds.index(kind) for kind in operations.layer_types), -1], np.int64)
     keys = {
         "name": operations.name.astype(np.int64),
+        "layer_type": kind_of[operations.layer if operations.layer_types else 0 * operations.layer],
         "layer": operations.layer.astype(np.int64),
         "stream": operations.stream,
         "device": np.zeros(len(operations), np.int64),
@@ -223,13 +227,21 @@ def _grouped(
     return groups, index.reshape(-1)
 
 
+def _kinds(operations: Operations) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(operations.layer_types))
+
+
 def _labels(
     device: str, operations: Operations, by: Sequence[str], groups: NDArray[np.int64]
 ) -> dict[str, pl.Series]:
     """The columns that say which group a row is."""
     import polars as pl
 
-    texts = {"name": operations.names, "layer": operations.layers}
+    texts = {
+        "name": operations.names,
+        "layer": operations.layers,
+        "layer_type": _kinds(operations),
+    }
     found = {}
     for column, keys in zip(by, groups.T.tolist(), strict=True):
         if column == "device":

@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from attached import BOUNDS, S, around, rows, taken, whole
 
 import pyenergy
 from pyenergy import Trace
-from pyenergy._curves import constant, weighted_sum
-from pyenergy.attribution.innermost import innermost
 from pyenergy.errors import (
     NoReadingsError,
     OptionError,
@@ -27,8 +24,6 @@ from pyenergy.errors import (
 from pyenergy.recording.clock_anchor import ClockAnchor
 from pyenergy.recording.operations import Operations
 
-S = 1_000_000_000
-BOUNDS = 1 * S, 9 * S
 UNIX = 1_790_000_000 * S
 KINETO = (
     "a100_four_streams_overlap",
@@ -38,27 +33,6 @@ KINETO = (
     "v100_training_float_us",
     "vllm_cuda_graph_decode",
 )
-
-
-def taken(devices: tuple[str, ...] = ("gpu:0",), **more: Any) -> Trace:
-    """Ten seconds of a power that steps, read every 10 ms."""
-    t = np.arange(0, 10 * S, 10_000_000)
-    watts = 200 + 100 * np.sin(np.arange(len(t)) / 50) + np.arange(len(t)) % 7
-    readings = {f"{name}/power": (t, watts * (1 + i)) for i, name in enumerate(devices)}
-    return Trace.from_readings(readings, bounds_ns=BOUNDS, **more)
-
-
-def rows(**columns: Any) -> dict[str, Any]:
-    return {
-        "name": ["gemm", "softmax", "gemm"],
-        "start_ns": [2 * S, 3 * S, 5 * S],
-        "end_ns": [3 * S, 4 * S, 7 * S],
-        **columns,
-    }
-
-
-def whole(table: pl.DataFrame) -> float:
-    return float(table["energy_j"].sum() + table["static_j"].sum())
 
 
 def anchored(trace: Trace, unix_ns: int = UNIX, seconds: int = 10) -> Trace:
@@ -175,26 +149,9 @@ def test_tables_of_every_form(form: str) -> None:
 
 @pytest.mark.parametrize("name", KINETO)
 def test_real_traces_are_shared_out_whole(name: str, shared_data: Path) -> None:
-    from pyenergy.attribution.kineto_json import read_kineto
-
-    events = read_kineto(shared_data / "kineto" / f"{name}.json.gz")
-    busy = events.on_gpu() if len(events.on_gpu()) else np.arange(len(events))
-    low, high = int(events.start_ns[busy].min()), int(events.end_ns[busy].max())
-    devices = sorted({f"gpu:{n}" if n >= 0 else "cpu:0" for n in events.device[busy].tolist()})
-    t = np.linspace(low - 2 * S, high + 2 * S, 2000).astype(np.int64)
-    watts = 150 + 100 * np.random.default_rng(3).random(len(t))
-    trace = Trace.from_readings(
-        {f"{device}/power": (t, watts) for device in devices}, bounds_ns=(low - S, high + S)
-    )
-    trace.attach(events)
-    operations = trace.operations
-    assert operations is not None
-    assert operations.used_devices() == devices
-    for by in ("name", "stream"):
-        table = trace.kernels(by)
-        assert whole(table) == pytest.approx(trace.energy.joules, rel=1e-9)
-    expected = len(events.on_gpu()) or int((events.category == 5).sum())
-    assert trace.kernels().filter(kind="operation")["count"].sum() == expected
+    trace = around(shared_data / "kineto" / f"{name}.json.gz")
+    for by in ("name", "stream", "layer", "layer_type"):
+        assert whole(trace.kernels(by)) == pytest.approx(trace.energy.joules, rel=1e-9)
 
 
 def test_unix_times_are_joined_by_the_anchors() -> None:
@@ -341,58 +298,3 @@ def test_damaged_operations_are_refused() -> None:
     ):
         with pytest.raises(RecordingError):
             Operations.read(said, {**members, f"operations/{column}": values})
-
-
-# Parts ---------------------------------------------------------------------------------------
-
-_spans = st.lists(
-    st.tuples(st.integers(0, 60), st.integers(0, 30), st.integers(0, 2)), min_size=0, max_size=25
-)
-
-
-@given(_spans)
-@settings(deadline=None)
-def test_innermost_is_what_began_last(spans: list[tuple[int, int, int]]) -> None:
-    start = np.array([s for s, _, _ in spans], np.int64)
-    end = start + np.array([d for _, d, _ in spans], np.int64)
-    thread = np.array([t for _, _, t in spans], np.int64)
-    pieces = innermost(start, end, thread)
-    assert sorted(set(pieces.row.tolist())) == list(range(len(spans)))
-    assert int(pieces.begins.sum()) == len(spans)
-    for which in range(3):
-        for t in range(95):
-            running = [
-                i for i in range(len(spans)) if thread[i] == which and start[i] <= t < end[i]
-            ]
-            covering = [
-                int(row)
-                for a, b, row in zip(pieces.start_ns, pieces.end_ns, pieces.row, strict=True)
-                if a <= t < b and thread[row] == which
-            ]
-            assert len(covering) == min(len(running), 1)
-            if running:
-                assert start[covering[0]] == max(start[i] for i in running)
-
-
-_curve = st.lists(st.tuples(st.integers(0, 40), st.floats(-5, 5)), min_size=0, max_size=12)
-
-
-@given(_curve, _curve, st.floats(-3, 3), st.integers(0, 50), st.integers(0, 50))
-@settings(deadline=None)
-def test_the_integral_of_a_sum_is_the_sum_of_integrals(
-    one: Any, other: Any, factor: float, a: int, b: int
-) -> None:
-    from pyenergy import _core
-
-    def curve(knots: list[tuple[int, float]]) -> Any:
-        knots = sorted(knots, key=lambda k: k[0])
-        t = np.array([0, *(k for k, _ in knots), 50], np.int64) * S
-        return _core.EnergyCurve(t, np.array([1.0, *(y for _, y in knots), 2.0]))
-
-    first, second = curve(one), curve(other)
-    total = weighted_sum(
-        [(first, 1.0), (second, factor), (constant(3.0, 0, 50 * S), 1.0)], 0, 50 * S
-    )
-    window = np.array([min(a, b) * S]), np.array([max(a, b) * S])
-    expected = first.windows(*window) + factor * second.windows(*window) + 3.0 * abs(a - b)
-    assert total.windows(*window) == pytest.approx(expected, abs=1e-8)
