@@ -51,14 +51,14 @@ class Attributing:
 
         Parameters
         ----------
-        operations : table, path, profiler or events
+        operations : table, path, profiler, modules or events
             A frame (polars, pandas, pyarrow), a mapping of columns or a list of rows with ``name``,
             ``start_ns`` and ``end_ns`` (integers), and where known ``device`` (``"gpu:0"``, or the
             GPU's number, -1 being the host), ``stream`` (integer) and ``layer``. Or a Kineto trace
             (``.json``, ``.json.gz``), a ``torch.profiler.profile`` that has finished, or what
             `attribution.read_kineto` gives: of these the GPUs' kernels, copies and fills,
             and where there are none the host's operators, each with the time in which it called no
-            other.
+            other. Or an `attribution.ModuleSpans` that recorded the calls of a model's modules.
         model : torch.nn.Module, optional
             What a ``torch.profiler.profile`` in this process saw run, taken with
             ``with_stack=True``: layers then have the names of ``model.named_modules()``.
@@ -170,16 +170,21 @@ class Attributing:
     def tree(self, *, device: str | None = None, static: StaticPolicy = "separate") -> pl.DataFrame:
         """Energy of each module with all modules in it.
 
-        Columns: ``path``, ``depth`` (0 is the model), ``own_j`` (without the modules in it) and
-        ``total_j`` (with them), ``share`` of the whole; each module before those in it. Last come
-        what belongs to no layer and the gaps, so that ``own_j`` adds up to the whole. With
-        ``static="separate"`` the static part is in all of them.
+        Columns: ``path``, ``depth`` (0 is the model), ``own_j`` (without the modules in it),
+        ``total_j`` (with them) and its standard uncertainty ``u_j``, ``share`` of the whole; each
+        module before those in it. Last come what belongs to no layer and the gaps, so that
+        ``own_j`` adds up to the whole. The static part of its time is in every row.
 
         Takes and raises what `kernels` does.
         """
         from .attribution.module_tree import module_tree
 
-        return module_tree(self.kernels("layer", device=device, static=static))
+        found = self._shares(device, static)
+        return module_tree(
+            self.kernels("layer", device=device, static=static),
+            [shares for _, shares in found],
+            [each.group_u(shares) for each, shares in found],
+        )
 
     def gaps(self, *, device: str | None = None) -> pl.DataFrame:
         """Stretches of the trace in which no operation ran, in order of time.

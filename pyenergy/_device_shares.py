@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .recording.operations import Operations
 
     Floats = NDArray[np.float64]
+    Groups = NDArray[np.int64] | None
 
 __all__ = ["Attributed"]
 
@@ -164,13 +165,13 @@ class Attributed:
         own_u = self._unresolved(shares) if self.regression is None else self._resolved
         card = self._energies.profile
 
-        def of(joules: Floats, seconds: csr_array, index: NDArray[np.int64]) -> Any:
+        def of(joules: Floats, seconds: csr_array, index: Groups) -> Any:
             own = own_u(joules, seconds, index)
             return np.hypot(own, np.abs(joules) * card.gain_u / card.gain), own
 
         return of
 
-    def _resolved(self, joules: Floats, seconds: csr_array, index: NDArray[np.int64]) -> Floats:
+    def _resolved(self, joules: Floats, seconds: csr_array, index: Groups) -> Floats:
         from scipy.sparse import csr_array
 
         assert self.regression is not None
@@ -186,9 +187,9 @@ class Attributed:
         relative = whole.u_same_card / whole.joules if whole.joules > 0 else 0.0
         each = window_u(energies.terms, shares)
 
-        def of(joules: Floats, seconds: csr_array, index: NDArray[np.int64]) -> Floats:
+        def of(joules: Floats, seconds: csr_array, index: Groups) -> Floats:
             own = np.hypot(unresolved_u(seconds, shares, range_w), relative * np.abs(joules))
-            if each is None:
+            if each is None or index is None:
                 return own
             inside = index >= 0
             return np.minimum(own, np.bincount(index[inside], each[inside], len(joules)))

@@ -16,6 +16,7 @@ from .kineto_json import read_kineto
 from .kineto_live import from_profiler
 from .layer_types import layer_type
 from .layers import layers_from_events, layers_from_profiler
+from .module_spans import ModuleSpans
 from .profiler_events import Category, ProfilerEvents
 from .table import HOST, Rows, frame_of, rows_of
 from .timeline import ClockMap
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..recording.recorded import Recorded
     from .layer_map import LayerMap
+    from .layer_spans import LayerSpans
 
 __all__ = ["Clock", "operations_from"]
 
@@ -51,6 +53,8 @@ def operations_from(
     if isinstance(source, Operations):
         raise OptionError("these operations are joined already: they belong to their own trace")
     rows, said, unix = _rows(source, model)
+    # Times of this process's own clock, and how well an event's time is known.
+    own_bound_ns = source.spans().bound_ns.max(initial=0) if isinstance(source, ModuleSpans) else 0
     rows.keep(rows.end_ns >= rows.start_ns, "that end before they start")
     if not len(rows):
         raise OptionError(f"{said} has no operation with a time" + _reasons(rows.notes))
@@ -58,7 +62,7 @@ def operations_from(
     known = unix and clock == "auto" and len(recorded.anchors) > 0
     bound_ns = _join(rows, recorded, "unix" if known else clock)
     _place(rows, recorded, device)
-    return _ordered(rows, said, bound_ns)
+    return _ordered(rows, said, bound_ns + float(own_bound_ns))
 
 
 # Sources ------------------------------------------------------------------------------------
@@ -79,6 +83,8 @@ def _rows(source: Any, model: Any) -> tuple[Rows, str, bool]:
             "a model tells the layers of a profiler in this process (torch.profiler.profile with "
             f"with_stack=True), not of {type(source).__name__}"
         )
+    if isinstance(source, ModuleSpans):
+        return _of_modules(source.spans(), source.device_id), "modules' hooks", False
     if not isinstance(source, ProfilerEvents):
         rows = rows_of(frame_of(source))
         rows.layer_types = tuple(layer_type(name) for name in rows.layers)
@@ -139,6 +145,31 @@ def _of_host(events: ProfilerEvents, layers: LayerMap) -> Rows:
             f"{pieces.crossing} operators overlap another of their thread without being called by "
             "it: the later one has the time"
         )
+    return rows
+
+
+def _of_modules(spans: LayerSpans, device: str) -> Rows:
+    """Calls of modules: each has the time in which it called no other."""
+    pieces = spans.segments
+    # A call has one piece before, and one after, each call inside it; the first is its own.
+    begins = np.zeros(len(pieces), bool)
+    begins[np.unique(pieces.span, return_index=True)[1]] = True
+    names = tuple(
+        f"{of} {name}".strip() for name, of in zip(spans.names, spans.classes, strict=True)
+    )
+    rows = Rows(
+        pieces.start_ns,
+        pieces.end_ns,
+        (pieces.layer, names),
+        (np.zeros(len(pieces), np.int32), (device,)),
+        (pieces.layer, spans.names),
+        stream=pieces.thread,
+    )
+    rows.begins = begins
+    rows.layer_types = tuple(
+        layer_type(name, of) for name, of in zip(spans.names, spans.classes, strict=True)
+    )
+    rows.notes += spans.notes
     return rows
 
 

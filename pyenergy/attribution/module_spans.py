@@ -54,6 +54,11 @@ class ModuleSpans:
     now_ns : callable, optional
         CLOCK_MONOTONIC in ns.
 
+    Attributes
+    ----------
+    device_id : str
+        Where the model's work runs, as recordings name it: ``cpu:0`` or ``gpu:0``.
+
     Raises
     ------
     OptionError
@@ -86,9 +91,10 @@ class ModuleSpans:
         self._modules = self._choose(depth, match)
         if not self._modules:
             raise OptionError("no module of the model is left: look at depth and match")
-        if events is None and clock != "host":
-            device = self._cuda_device(needed=clock == "cuda")
-            events = None if device is None else CudaEvents(device)
+        device = self._cuda_device(needed=clock == "cuda") if events is None else None
+        if device is not None and clock != "host":
+            events = CudaEvents(device)
+        self.device_id = "cpu:0" if device is None else f"gpu:{device.index or 0}"
         self._marks = None if events is None else DeviceMarks(events, pool, now_ns)
         self._handles: list[Any] = []
         self._logs: list[Log] = []

@@ -5,33 +5,107 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .layer_tree import tree
 from .tables import UNATTRIBUTED
 
 if TYPE_CHECKING:
-    import polars as pl
+    from collections.abc import Sequence
 
+    import polars as pl
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+    from .shares import DeviceShares
+    from .tables import GroupU
 
 __all__ = ["module_tree"]
 
 
-def module_tree(layers: pl.DataFrame) -> pl.DataFrame:
-    """The table of `Trace.tree` from that of ``kernels(\"layer\")``."""
+def module_tree(
+    layers: pl.DataFrame, shares: Sequence[DeviceShares], u_of: Sequence[GroupU]
+) -> pl.DataFrame:
+    """The table of `Trace.tree`.
+
+    Parameters
+    ----------
+    layers : DataFrame
+        That of ``kernels("layer")``.
+    shares : sequence of DeviceShares
+    u_of : sequence of functions
+        For each device: uncertainties of groups of operations.
+    """
     import polars as pl
 
-    joules = pl.col("energy_j") + pl.col("static_j")
-    table = layers.filter(pl.col("kind") != "unread").with_columns(own_j=joules)
-    whole = table["own_j"].sum()
+    table = layers.filter(pl.col("kind") != "unread").with_columns(
+        own_j=pl.col("energy_j") + pl.col("static_j"),
+        u_j=(pl.col("u_j") ** 2 + pl.col("static_u_j") ** 2).sqrt(),
+    )
     is_layer = (pl.col("kind") == "operation") & (pl.col("layer") != UNATTRIBUTED)
     named = table.filter(is_layer)
-    paths = named["layer"].to_list()
-    slashed = any("/" in path for path in paths)  # as traces of a file have them
-    rolled = tree(paths, named["own_j"].to_numpy(), separator="/" if slashed else ".")
-    rest = table.filter(~is_layer).select(
-        path="layer",
-        depth=pl.lit(0, pl.Int64),
-        own_j="own_j",
-        total_j="own_j",
-    )
-    rolled = rolled.rename({"own": "own_j", "total": "total_j"})
-    return pl.concat([rolled, rest]).with_columns(share=pl.col("total_j") / whole)
+    names = named["layer"].to_list()
+    separator = "/" if any("/" in name for name in names) else "."  # as traces of a file have them
+    rolled = tree(names, named["own_j"].to_numpy(), separator=separator)
+    below = _below(rolled["path"].to_list(), names, separator)
+    variance = (below @ named["static_u_j"].to_numpy()) ** 2  # one level is under all
+    dynamic = below @ named["energy_j"].to_numpy()
+    for each, u in zip(shares, u_of, strict=True):
+        seconds = below @ _class_seconds(each, names)
+        joules = dynamic if len(shares) == 1 else below @ _energies(each, names)
+        variance += u(joules, seconds, None)[0] ** 2
+    rest = table.filter(~is_layer)
+    whole = table["own_j"].sum()
+    return pl.concat(
+        [
+            rolled.select("path", "depth", own_j="own", total_j="total", u_j=np.sqrt(variance)),
+            rest.select(
+                path="layer",
+                depth=pl.lit(0, pl.Int64),
+                own_j="own_j",
+                total_j="own_j",
+                u_j="u_j",
+            ),
+        ]
+    ).with_columns(share=pl.col("total_j") / whole)
+
+
+def _below(paths: list[str], names: list[str], separator: str) -> csr_array:
+    """Which layers each module has in it, itself included: shape (modules, layers)."""
+    from scipy.sparse import csr_array
+
+    number = {path: i for i, path in enumerate(paths)}
+    rows, columns = [], []
+    for layer, name in enumerate(names):
+        parts = name.split(separator) if name else []
+        for depth in range(len(parts) + 1):
+            rows.append(number[separator.join(parts[:depth])])
+            columns.append(layer)
+    return csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(paths), len(names)))
+
+
+def _class_seconds(shares: DeviceShares, names: list[str]) -> csr_array:
+    """Seconds of each class in each layer, shape (layers, classes)."""
+    from scipy.sparse import csr_array
+
+    index, inside = _layer_rows(shares, names)
+    classes = shares.operations.name[inside]
+    shape = (len(names), max(len(shares.operations.names), 1))
+    return csr_array((shares.seconds[inside], (index[inside], classes)), shape=shape)
+
+
+def _energies(shares: DeviceShares, names: list[str]) -> NDArray[np.float64]:
+    index, inside = _layer_rows(shares, names)
+    joules = np.bincount(index[inside], shares.energy_j[inside], len(names))
+    return joules.astype(np.float64)
+
+
+def _layer_rows(
+    shares: DeviceShares, names: list[str]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(position of each operation's layer in ``names``, whether it has one)."""
+    number = {name: i for i, name in enumerate(names)}
+    layers = shares.operations.layers
+    position = np.array([*(number.get(name, -1) for name in layers), -1], np.int64)
+    index = position[shares.operations.layer]
+    return index, index >= 0

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     # (u, u without the card's gain) of groups' energies, J, from their energies, shape (g,), and
     # from their seconds of each class, shape (g, classes)
-    # and which group each operation belongs to (-1: none).
-    GroupU = Callable[[Floats, csr_array, NDArray[np.int64]], tuple[Floats, Floats]]
+    # and which group each operation belongs to (-1: none); None where groups share operations.
+    GroupU = Callable[[Floats, csr_array, NDArray[np.int64] | None], tuple[Floats, Floats]]
 
 __all__ = ["BY", "GAP", "UNATTRIBUTED", "WholeU", "gap_table", "operation_table"]
 

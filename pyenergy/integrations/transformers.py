@@ -9,6 +9,7 @@ after a request's end-of-sequence token.
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,11 @@ class Generation:
 
 
 def generate(
-    model: Any, *args: Any, trace_options: dict[str, Any] | None = None, **kwargs: Any
+    model: Any,
+    *args: Any,
+    trace_options: dict[str, Any] | None = None,
+    layers: bool = False,
+    **kwargs: Any,
 ) -> Generation:
     """Call ``model.generate(*args, **kwargs)`` inside a trace.
 
@@ -174,6 +179,9 @@ def generate(
         Any model with ``generate``.
     trace_options : dict, optional
         Parameters of `pyenergy.trace`, such as ``{"devices": "gpu:0"}``.
+    layers : bool
+        Record the calls of the model's modules by hooks (some microseconds each):
+        ``generation.trace.layers()`` and ``.tree()`` then tell where the energy went.
     *args, **kwargs
         Passed to ``model.generate``; a token clock is added to ``stopping_criteria``.
 
@@ -190,9 +198,12 @@ def generate(
         raise OptionError(f"{type(model).__name__} has no generate(): not a generative model")
     from transformers import StoppingCriteriaList
 
+    from ..attribution import ModuleSpans
+
     clock = TokenClock((trace_options or {}).get("sync", True))
     criteria = [*(kwargs.pop("stopping_criteria", None) or []), clock]
-    with open_trace(**(trace_options or {})) as measured:
+    modules = ModuleSpans(model) if layers else None
+    with open_trace(**(trace_options or {})) as measured, modules or nullcontext():
         output = model.generate(*args, stopping_criteria=StoppingCriteriaList(criteria), **kwargs)
     start_ns, end_ns = measured.bounds_ns
     first_ns = clock.times_ns[0] if clock.times_ns else None
@@ -201,6 +212,8 @@ def generate(
     for name, a, b in (("prefill", start_ns, first_ns), ("decode", first_ns, end_ns)):
         if a is not None and b is not None:
             measured.add_span(Mark(name, a, b))
+    if modules is not None:
+        measured.attach(modules)
     return result
 
 

@@ -56,6 +56,27 @@ def test_phases_add_up_and_tokens_are_counted(gpt2: Any) -> None:
         assert energy.u > 0
 
 
+@pytest.mark.filterwarnings("ignore::pyenergy.errors.EstimateWarning")
+def test_layers_of_a_generation_add_up_to_its_trace(gpt2: Any) -> None:
+    made = generate(
+        gpt2,
+        input_ids=ids([1, 2, 3]),
+        max_new_tokens=8,
+        layers=True,
+        trace_options={"devices": "cpu"},
+    )
+    layers = made.trace.layers()
+    parts = layers["energy_j"].sum() + layers["static_j"].sum()
+    assert parts == pytest.approx(made.trace.energy.joules, rel=1e-9)
+    assert {"Attention", "FFN", "Norm", "Embedding"} <= set(layers["layer_type"].to_list())
+    heads = layers.filter(layer="lm_head")
+    assert heads["count"].to_list() == [8]
+    tree = made.trace.tree()
+    assert tree["own_j"].sum() == pytest.approx(made.trace.energy.joules, rel=1e-9)
+    assert tree["path"][0] == ""
+    assert not any(module._forward_hooks for module in gpt2.modules())
+
+
 def test_padding_and_what_follows_the_end_never_count(gpt2: Any) -> None:
     class Scripted(transformers.LogitsProcessor):
         """Row 0 ends with its third token, row 1 goes on."""

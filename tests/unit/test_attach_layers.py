@@ -22,6 +22,7 @@ def test_layers_of_a_table() -> None:
     assert kinds["(unattributed)"] == "(unattributed)"
     assert whole(table) == pytest.approx(trace.energy.joules, rel=1e-12)
     rolled = trace.tree()
+    assert bool((rolled["u_j"] > 0).all())
     own = {row["path"]: row for row in rolled.iter_rows(named=True)}
     assert rolled["own_j"].sum() == pytest.approx(trace.energy.joules, rel=1e-12)
     both = trace.window(2 * S, 4 * S).joules
