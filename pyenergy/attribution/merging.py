@@ -21,8 +21,8 @@ _TOGETHER = 0.9  # variance of the sum over the sum of variances, below which th
 def merged_classes(joules: Floats, cov: Floats) -> list[tuple[int, ...]]:
     """Groups of classes whose own energies are wide, while that of all together is not.
 
-    The widest class joins the one with which it has most of its error in common, until what is
-    left is narrow, or is wide for reasons of its own.
+    The widest class joins the wide one with which it has most of its error in common, until what
+    is left is narrow, or is wide for reasons of its own. A class that is narrow by itself stays so.
 
     Parameters
     ----------
@@ -42,10 +42,11 @@ def merged_classes(joules: Floats, cov: Floats) -> list[tuple[int, ...]]:
         ]
         if not open_:
             break
-        # The largest error first: small classes then join groups that are already sound.
+        # The largest error first: it has most to share.
         a = max(open_, key=lambda i: variance[i])
         both = variance + variance[a] + 2 * cov[a]
         ratio = both / np.maximum(variance + variance[a], 1e-300)
+        ratio[(wide <= _WIDE) & (np.array([len(g) for g in groups]) == 1)] = np.inf
         ratio[a] = np.inf
         b = int(np.argmin(ratio))
         if ratio[b] >= _TOGETHER:
