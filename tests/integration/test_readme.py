@@ -52,16 +52,24 @@ def test_measure(tmp_path: Path) -> None:
     assert "±" in run("import pyenergy\ndata = [1, 2, 3] * 1000\n" + code, tmp_path)
 
 
+@pytest.mark.models
+def test_kernels_and_layers(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    printed = run("import pyenergy\n" + MODEL + BLOCKS[3], tmp_path)
+    assert "(nothing ran)" in printed
+    assert "Attention" in printed
+
+
 def test_readings_taken_elsewhere(tmp_path: Path) -> None:
-    assert "±" in run(BLOCKS[3], tmp_path)
+    assert "±" in run(BLOCKS[4], tmp_path)
 
 
 def test_simulated_gpu(tmp_path: Path) -> None:
-    run(BLOCKS[4], tmp_path)
+    run(BLOCKS[5], tmp_path)
 
 
 def test_every_block_is_tested() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
 
 
 def test_commands_it_names_exist() -> None:
