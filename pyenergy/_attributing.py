@@ -55,10 +55,11 @@ class Attributing:
             A frame (polars, pandas, pyarrow), a mapping of columns or a list of rows with ``name``,
             ``start_ns`` and ``end_ns`` (integers), and where known ``device`` (``"gpu:0"``, or the
             GPU's number, -1 being the host), ``stream`` (integer) and ``layer``. Or a Kineto trace
-            (``.json``, ``.json.gz``), a ``torch.profiler.profile`` that has finished, or what
-            `attribution.read_kineto` gives: of these the GPUs' kernels, copies and fills,
-            and where there are none the host's operators, each with the time in which it called no
-            other. Or an `attribution.ModuleSpans` that recorded the calls of a model's modules.
+            (``.json``, ``.json.gz``), an SQLite export of Nsight Systems, a
+            ``torch.profiler.profile`` that has finished, or what `attribution.read_kineto` gives:
+            of these the GPUs' kernels, copies and fills, and where there are none the host's
+            operators, each with the time in which it called no other. Or an
+            `attribution.ModuleSpans` that recorded the calls of a model's modules.
         model : torch.nn.Module, optional
             What a ``torch.profiler.profile`` in this process saw run, taken with
             ``with_stack=True``: layers then have the names of ``model.named_modules()``.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from .kineto_json import read_kineto
 from .kineto_live import from_profiler
 from .module_spans import ModuleSpans
+from .nsys import read_nsys
 from .profiler_events import Category, ProfilerEvents
 
-__all__ = ["Category", "ModuleSpans", "ProfilerEvents", "from_profiler", "read_kineto"]
+__all__ = ["Category", "ModuleSpans", "ProfilerEvents", "from_profiler", "read_kineto", "read_nsys"]

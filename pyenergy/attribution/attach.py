@@ -17,6 +17,7 @@ from .kineto_live import from_profiler
 from .layer_types import layer_type
 from .layers import layers_from_events, layers_from_profiler
 from .module_spans import ModuleSpans
+from .nsys import is_nsys, read_nsys
 from .profiler_events import Category, ProfilerEvents
 from .table import HOST, Rows, frame_of, rows_of
 from .timeline import ClockMap
@@ -72,7 +73,7 @@ def _rows(source: Any, model: Any) -> tuple[Rows, str, bool]:
     """(rows, what they come from, whether their times are known to be Unix times)."""
     layers = None
     if isinstance(source, (str, os.PathLike)):
-        source = read_kineto(source)
+        source = read_nsys(source) if is_nsys(source) else read_kineto(source)
     elif hasattr(source, "kineto_results") or hasattr(source, "profiler"):
         if model is None:
             source = from_profiler(source)

@@ -17,7 +17,8 @@ __all__ = ["command"]
 
 def command(
     trace: Annotated[
-        Path, typer.Argument(help="A Kineto trace of torch.profiler: .json or .json.gz.")
+        Path,
+        typer.Argument(help="A Kineto trace (.json, .json.gz), or SQLite of Nsight Systems."),
     ],
     recording: Annotated[
         Path, typer.Option("--recording", "-r", help="What pyenergy recorded at the same time.")
