@@ -105,7 +105,7 @@ class Attributing:
 
         Parameters
         ----------
-        by : {"name", "layer", "layer_type", "stream", "device"} or several of them
+        by : {"name", "layer", "layer_type", "operator", "stream", "device"} or several of them
             What makes a row.
         device : str, optional
             One device; None: all that operations ran on.

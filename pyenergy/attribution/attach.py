@@ -14,6 +14,7 @@ from ..units import NS_PER_S, engineering
 from .innermost import innermost
 from .kineto_json import read_kineto
 from .kineto_live import from_profiler
+from .layer_launch import operators_of
 from .layer_types import layer_type
 from .layers import layers_from_events, layers_from_profiler
 from .module_spans import ModuleSpans
@@ -117,7 +118,7 @@ def _of_gpus(events: ProfilerEvents, layers: LayerMap) -> Rows:
     ids = np.unique(events.device[which])
     index = np.searchsorted(ids, events.device[which]).astype(np.int32)
     names = tuple(f"gpu:{n}" if n >= 0 else "gpu:?" for n in ids.tolist())
-    return Rows(
+    rows = Rows(
         events.start_ns[which],
         events.end_ns[which],
         (events.name[which], events.names),
@@ -125,6 +126,8 @@ def _of_gpus(events: ProfilerEvents, layers: LayerMap) -> Rows:
         (layers.layer[which], layers.names),
         stream=events.stream[which],
     )
+    rows.operator, rows.operators = operators_of(events)[which], events.names
+    return rows
 
 
 def _of_host(events: ProfilerEvents, layers: LayerMap) -> Rows:
@@ -140,6 +143,7 @@ def _of_host(events: ProfilerEvents, layers: LayerMap) -> Rows:
         (layers.layer[row], layers.names),
         stream=events.thread[row],
     )
+    rows.operator, rows.operators = events.name[row], events.names
     rows.begins = pieces.begins
     if pieces.crossing:
         rows.notes.append(
@@ -255,10 +259,12 @@ def _ordered(rows: Rows, source: str, bound_ns: float) -> Operations:
         device=rows.device[order].astype(np.int32),
         stream=rows.stream[order],
         layer=rows.layer[order].astype(np.int32),
+        operator=rows.operator[order].astype(np.int32),
         begins=rows.begins[order],
         names=rows.names,
         devices=rows.devices,
         layers=rows.layers,
+        operators=rows.operators,
         layer_types=rows.layer_types,
         bound_ns=bound_ns,
         source=source,

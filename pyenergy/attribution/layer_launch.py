@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .nesting import nest
 from .profiler_events import GPU_WORK, Category
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from .profiler_events import ProfilerEvents
 
-__all__ = ["Origins", "host_thread", "on_host", "origins"]
+__all__ = ["Origins", "host_thread", "on_host", "operators_of", "origins"]
 
 _HOST = (
     Category.RUNTIME,
@@ -92,6 +93,27 @@ def origins(events: ProfilerEvents, label: NDArray[np.int64]) -> Origins:
         unclear |= state == _UNCLEAR
     unclear &= host < 0
     return Origins(rows, host, unclear)
+
+
+def operators_of(events: ProfilerEvents) -> NDArray[np.int32]:
+    """The operator that asked for each event, as an index into its names; -1 where none is known.
+
+    Of an operator itself it is its own name, of a GPU operation that of the innermost operator
+    around its launch.
+    """
+    thread = host_thread(events)
+    operators = _with_thread(events, (Category.CPU_OP,))
+    spans = nest(events.thread[operators], events.start_ns[operators], events.end_ns[operators])
+    found = np.full(len(events), -1, np.int32)
+    rows = on_host(events)
+    inside = spans.innermost(thread[rows], events.start_ns[rows])
+    named = inside >= 0
+    found[rows[named]] = events.name[operators[inside[named]]]
+    found[operators] = events.name[operators]
+    of = origins(events, found.astype(np.int64))
+    has = of.host >= 0
+    found[of.rows[has]] = found[of.host[has]]
+    return found
 
 
 def _operators(events: ProfilerEvents) -> NDArray[np.int64]:

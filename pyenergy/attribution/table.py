@@ -27,8 +27,8 @@ class Rows:
     Attributes
     ----------
     start_ns, end_ns : ndarray of int64
-    name, device, layer : ndarray of int32
-        Indices into ``names``, ``devices`` and ``layers``; -1 where the table has none.
+    name, device, layer, operator : ndarray of int32
+        Indices into ``names``, ``devices``, ``layers`` and ``operators``; -1 where there is none.
     stream : ndarray of int64
     begins : ndarray of bool
     layer_types : tuple of str
@@ -50,6 +50,8 @@ class Rows:
         self.device, self.devices = device if device is not None else (none, ())
         self.layer, self.layers = layer if layer is not None else (none, ())
         self.stream = stream if stream is not None else none.astype(np.int64)
+        self.operator = none
+        self.operators: tuple[str, ...] = ()
         self.layer_types: tuple[str, ...] = ()
         self.begins = np.ones(len(start_ns), bool)
         self.notes: list[str] = []
@@ -62,7 +64,16 @@ class Rows:
         if good.all():
             return
         self.notes.append(f"left out: {int((~good).sum())} of {len(good)} operations {why}")
-        for column in ("start_ns", "end_ns", "name", "device", "layer", "stream", "begins"):
+        for column in (
+            "start_ns",
+            "end_ns",
+            "name",
+            "device",
+            "layer",
+            "operator",
+            "stream",
+            "begins",
+        ):
             setattr(self, column, getattr(self, column)[good])
 
 

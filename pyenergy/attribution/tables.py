@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BY", "GAP", "UNATTRIBUTED", "WholeU", "gap_table", "operation_table"]
 
-BY = ("name", "layer", "layer_type", "stream", "device")
+BY = ("name", "layer", "layer_type", "operator", "stream", "device")
 GAP = "(nothing ran)"
 UNATTRIBUTED = "(unattributed)"
 
@@ -219,6 +219,7 @@ def _grouped(
         "name": operations.name.astype(np.int64),
         "layer_type": kind_of[operations.layer if operations.layer_types else 0 * operations.layer],
         "layer": operations.layer.astype(np.int64),
+        "operator": operations.operator.astype(np.int64),
         "stream": operations.stream,
         "device": np.zeros(len(operations), np.int64),
     }
@@ -241,6 +242,7 @@ def _labels(
         "name": operations.names,
         "layer": operations.layers,
         "layer_type": _kinds(operations),
+        "operator": operations.operators,
     }
     found = {}
     for column, keys in zip(by, groups.T.tolist(), strict=True):

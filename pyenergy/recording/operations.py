@@ -25,9 +25,10 @@ _COLUMNS: dict[str, type[Any]] = {
     "device": np.int32,
     "stream": np.int64,
     "layer": np.int32,
+    "operator": np.int32,
     "begins": np.bool_,
 }
-_TEXTS = ("names", "devices", "layers", "layer_types")
+_TEXTS = ("names", "devices", "layers", "operators", "layer_types")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +48,13 @@ class Operations:
         -1 where none is known.
     layer : ndarray of int32
         Index into ``layers``; -1 where the operation belongs to none that is known.
+    operator : ndarray of int32
+        Index into ``operators``: the operator of the host that asked for it; -1 where none is
+        known.
     begins : ndarray of bool
         Whether an operation begins with this row: operators of the host are cut where they call
         others.
-    names, devices, layers : tuple of str
+    names, devices, layers, operators : tuple of str
     layer_types : tuple of str
         Kind of each layer (Attention, FFN, ...); empty where none is known.
     bound_ns : float
@@ -67,10 +71,12 @@ class Operations:
     device: NDArray[np.int32]
     stream: NDArray[np.int64]
     layer: NDArray[np.int32]
+    operator: NDArray[np.int32]
     begins: NDArray[np.bool_]
     names: tuple[str, ...]
     devices: tuple[str, ...]
     layers: tuple[str, ...]
+    operators: tuple[str, ...] = ()
     layer_types: tuple[str, ...] = ()
     bound_ns: float = 0.0
     source: str = "a table"
@@ -154,6 +160,9 @@ class Operations:
             (self.name, self.names, 0),
             (self.device, self.devices, 0),
             (self.layer, self.layers, -1),
+            (self.operator, self.operators, -1),
         ):
             if len(index) and (int(index.min()) < least or int(index.max()) >= len(texts)):
-                raise RecordingError("an operation has a name, device or layer that is not there")
+                raise RecordingError(
+                    "an operation has a name, device, layer or operator that is not there"
+                )

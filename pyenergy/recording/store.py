@@ -9,10 +9,10 @@ Layout, version 1. The member ``meta`` is UTF-8 JSON in a uint8 array with ``for
 ``.../flags`` (uint32) hold its runs. Of more than two clock anchors ``meta`` has the first and the
 last, and the members ``anchors/mono_ns``, ``anchors/real_ns`` and ``anchors/width_ns`` (int64) have
 all; files without these members have their anchors in ``meta``. Where operations were attached,
-``meta`` has ``operations`` (names, devices and layers, in the order of their indices) and the
-members ``operations/start_ns``, ``.../end_ns``, ``.../stream`` (int64), ``.../name``,
-``.../device`` and ``.../layer`` (int32 indices), ``.../begins`` (bool) hold them. A reader must
-refuse a larger ``version``.
+``meta`` has ``operations`` (names, devices, layers and operators, in the order of their indices)
+and the members ``operations/start_ns``, ``.../end_ns``, ``.../stream`` (int64), ``.../name``,
+``.../device``, ``.../layer`` and ``.../operator`` (int32 indices), ``.../begins`` (bool) hold
+them. A reader must refuse a larger ``version``.
 """
 
 from __future__ import annotations
