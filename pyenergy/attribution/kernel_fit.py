@@ -40,7 +40,6 @@ _NOISE_W = 1.0  # of a reading, until the readings have said
 _STRETCH = 700  # readings that are searched, or more for many classes
 _MOST_READINGS = 4000  # that weigh the posterior; more only take longer
 _FOLLOWED = {"boxcar": 16, "rc": 4, "continuous": 16}
-_BEHIND = 60.0  # log evidence on the stretch; the table's blur costs some of it
 _NO_WEIGHT = 1e-4
 _ROUNDS = 3
 _TRUST = 0.99  # that a response that was given is the sensor's
@@ -180,9 +179,11 @@ def _searched(
     part = _busiest(updates, activity, max(_STRETCH, 5 * activity.classes))
     few = _part(updates, part)
     stretch = Stretch(few.t_ns, few.value, activity, spread_w, mean_w, _NOISE_W)
-    found = [f for w in where for f in search(stretch, w)[: _FOLLOWED[w.family]]]
-    found.sort(key=lambda f: -f.log)
-    return [f for f in found if f.log > found[0].log - _BEHIND or f.where.single]
+    found: list[Found] = []
+    for w in where:
+        known = max((f.log for f in found if not f.where.single), default=-math.inf)
+        found += search(stretch, w, known)[: _FOLLOWED[w.family]]
+    return sorted(found, key=lambda f: -f.log)
 
 
 def _votes(

@@ -32,13 +32,16 @@ __all__ = ["Found", "Stretch", "Where", "search"]
 
 _KNOT_S = 0.1e-3  # of the table; shorter structure blurs in the scan alone
 _MOST_ENTRIES = 24_000_000  # of the table: 96 MB, twice
-_ALIKE = 0.8  # correlation of the filtered activity from one step of the scan to the next
-_BUDGET_S = 3.0  # CPU seconds that a scan may take, about
+_ALIKE = 0.95  # correlation of the filtered activity from one step of the scan to the next
+_BUDGET_S = 2.0  # CPU seconds that a scan may take, about
 _REACH = 2.5  # standard deviations of the window's prior
 _MARGIN_S = 0.004  # beyond the prior's delays
 _PEAKS = 80  # that are climbed
 _LEVEL_TERMS = 8  # cosines that stand for the level in the scan
+_SURELY = 5  # peaks that are climbed whatever they promise
 _STEPS = 40  # of a climb
+_GAIN = 2.0  # times the most that a climb has gained so far: no other is hoped to gain more
+_BEHIND = 60.0  # log evidence below the best: the table's blur costs some of it
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,24 @@ class Stretch:
     noise_w: float
 
 
-def search(stretch: Stretch, where: Where) -> list[Found]:
-    """Peaks of the posterior, best first; not yet as sharp as all readings tell them."""
+def search(stretch: Stretch, where: Where, known: float = -math.inf) -> list[Found]:
+    """Peaks of the posterior, best first; not yet as sharp as all readings tell them.
+
+    ``known``: the best log evidence of another family; what is far below it is left out.
+    """
     if where.single:
         response = _response(where.family, where.windows_s[0], where.delays_s[0])
         return [Found(math.inf, response, where)]
     scan = _Scan(stretch, where)
-    found = [scan.climbed(start) for start in scan.peaks()]
-    return sorted(found, key=lambda f: -f.log)
+    found: list[Found] = []
+    gain = 0.0
+    for value, start in scan.peaks():
+        if len(found) >= _SURELY and value + _GAIN * gain < known - _BEHIND:
+            break  # they come best first
+        climbed = scan.climbed(start)
+        gain, known = max(gain, climbed.log - value), max(known, climbed.log)
+        found.append(climbed)
+    return sorted((f for f in found if f.log > known - _BEHIND), key=lambda f: -f.log)
 
 
 class _Scan:
@@ -211,8 +224,8 @@ class _Scan:
                 values[round((delay - knots[0]) / knot) // every, j] = self.evidence(x) + density
         return delays, windows, values
 
-    def peaks(self) -> Iterator[Response]:
-        """The best local maxima of the scan."""
+    def peaks(self) -> Iterator[tuple[float, Response]]:
+        """The best local maxima of the scan, best first, and how good they are."""
         delays, windows, values = self._values()
         padded = np.pad(values, 1, constant_values=-np.inf)
         n, m = values.shape
@@ -225,7 +238,8 @@ class _Scan:
         self._window_step = float(windows[1] - windows[0]) if m > 1 else 0.0
         self._delay_step = float(delays[1] - delays[0]) if n > 1 else 0.0
         for i, j in peaks[order]:
-            yield _response(self.where.family, float(windows[j]), float(delays[i]))
+            response = _response(self.where.family, float(windows[j]), float(delays[i]))
+            yield float(values[i, j]), response
 
     def climbed(self, start: Response) -> Found:
         from scipy.optimize import minimize
