@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClassPowers", "Evidence", "prior_precision", "spreads"]
 
-_SHARES = (1.0, 0.5, 0.25, 0.125)  # of the widest spread that the board's limits allow
+_SHARES = (1.0, 0.7, 0.5)  # of the widest spread that the board's limits allow; fewer readings than
+# classes say little of it, and a spread taken too small makes every class sure of the mean
 
 
 def spreads(low_w: float, high_w: float) -> Floats:

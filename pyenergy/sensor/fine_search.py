@@ -40,6 +40,7 @@ _PEAKS = 80  # that are climbed
 _LEVEL_TERMS = 8  # cosines that stand for the level in the scan
 _SURELY = 5  # peaks that are climbed whatever they promise
 _STEPS = 40  # of a climb
+_LOOKED_INTO = {"boxcar": 6, "rc": 1, "continuous": 6}  # peaks around which it is scanned finely
 _GAIN = 2.0  # times the most that a climb has gained so far: no other is hoped to gain more
 _BEHIND = 60.0  # log evidence below the best: the table's blur costs some of it
 
@@ -116,6 +117,10 @@ def search(stretch: Stretch, where: Where, known: float = -math.inf) -> list[Fou
         climbed = scan.climbed(start)
         gain, known = max(gain, climbed.log - value), max(known, climbed.log)
         found.append(climbed)
+    # Between the scan's steps may lie a better one, beside those that are good.
+    for near in sorted(found, key=lambda f: -f.log)[: _LOOKED_INTO[where.family]]:
+        found += [scan.climbed(start) for start in scan.beside(near.response)]
+    known = max(known, max(f.log for f in found))
     return sorted((f for f in found if f.log > known - _BEHIND), key=lambda f: -f.log)
 
 
@@ -227,19 +232,32 @@ class _Scan:
     def peaks(self) -> Iterator[tuple[float, Response]]:
         """The best local maxima of the scan, best first, and how good they are."""
         delays, windows, values = self._values()
-        padded = np.pad(values, 1, constant_values=-np.inf)
-        n, m = values.shape
-        top = np.ones_like(values, dtype=bool)
-        for a in (0, 1, 2):
-            for b in (0, 1, 2):
-                top &= values >= padded[a : a + n, b : b + m]
-        peaks = np.argwhere(top & np.isfinite(values))
+        peaks = _local_maxima(values)
         order = np.argsort(-values[tuple(peaks.T)], kind="stable")[:_PEAKS]
-        self._window_step = float(windows[1] - windows[0]) if m > 1 else 0.0
-        self._delay_step = float(delays[1] - delays[0]) if n > 1 else 0.0
+        self._window_step = float(windows[1] - windows[0]) if len(windows) > 1 else 0.0
+        self._delay_step = float(delays[1] - delays[0]) if len(delays) > 1 else 0.0
         for i, j in peaks[order]:
             response = _response(self.where.family, float(windows[j]), float(delays[i]))
             yield float(values[i, j]), response
+
+    def beside(self, peak: Response) -> list[Response]:
+        """The best local maxima of a finer grid around a peak."""
+        sides = np.linspace(-1.5, 1.5, 13)
+        few = sides if self.boxcar else sides[::3]
+        delays = peak.delay_s + (sides * self._delay_step if self._delay_step > 0 else np.zeros(1))
+        windows = peak.window_s + (
+            few * self._window_step if self._window_step > 0 else np.zeros(1)
+        )
+        low, high = self.where.windows_s
+        windows = windows[(windows >= low) & (windows <= high)]
+        delays = delays[(delays >= self.where.delays_s[0]) & (delays <= self.where.delays_s[1])]
+        if len(delays) * len(windows) < 2:
+            return []
+        made = [[_response(self.where.family, w, d) for w in windows] for d in delays]
+        values = np.array([[self.log(r) for r in row] for row in made])
+        peaks = _local_maxima(values)
+        order = np.argsort(-values[tuple(peaks.T)], kind="stable")[:3]
+        return [made[i][j] for i, j in peaks[order]]
 
     def climbed(self, start: Response) -> Found:
         from scipy.optimize import minimize
@@ -276,6 +294,17 @@ class _Scan:
             options={"initial_simplex": simplex, "xatol": 2e-6, "fatol": 0.02, "maxfev": _STEPS},
         )
         return Found(-float(result.fun), response(result.x) or start, self.where)
+
+
+def _local_maxima(values: Floats) -> NDArray[np.int64]:
+    """Where a grid is at least as high as all around, shape (k, 2)."""
+    padded = np.pad(values, 1, constant_values=-np.inf)
+    n, m = values.shape
+    top = np.isfinite(values)
+    for a in (0, 1, 2):
+        for b in (0, 1, 2):
+            top &= values >= padded[a : a + n, b : b + m]
+    return np.argwhere(top)
 
 
 def _response(family: Family, window_s: float, delay_s: float) -> Response:
