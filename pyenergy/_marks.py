@@ -7,7 +7,7 @@ import functools
 import os
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
 from ._entries import Entries, caller
@@ -24,6 +24,7 @@ __all__ = ["mark"]
 _depth: ContextVar[int] = ContextVar("pyenergy_mark_depth", default=0)
 _lock = threading.Lock()
 _open: tuple[Session, ...] = ()  # replaced as a whole: readers need no lock
+_running: dict[int, tuple[str, int]] = {}  # name and start of each mark that has not ended
 
 
 def register(session: Session) -> None:
@@ -34,9 +35,17 @@ def register(session: Session) -> None:
 
 
 def unregister(session: Session) -> None:
-    """No more marks for ``session``."""
+    """No more marks for ``session``; those that are still running are not spans of it."""
     global _open
     with _lock:
+        if session in _open:
+            still = [
+                name for name, start_ns in list(_running.values()) if start_ns >= session.start_ns
+            ]
+            session.notes += [
+                f"the mark {name!r} had not ended when the trace did: it is no span of it"
+                for name in dict.fromkeys(still)
+            ]
         _open = tuple(s for s in _open if s is not session)
 
 
@@ -45,9 +54,15 @@ def _after_fork_in_child() -> None:
     global _lock, _open
     _lock = threading.Lock()
     _open = ()
+    _running.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class _Entry(NamedTuple):
+    start_ns: int
+    depth: int
 
 
 class mark:
@@ -75,19 +90,23 @@ class mark:
         if not isinstance(name, str) or not name or not name.isprintable():
             raise OptionError(f"a mark needs a name of printable characters, got {name!r}")
         self.name = name
-        self._entries: Entries[tuple[int, int]] = Entries()
+        self._entries: Entries[_Entry] = Entries()
 
     def __enter__(self) -> mark:
         depth = _depth.get()
         _depth.set(depth + 1)
-        self._entries.push(caller(), (_core.now_ns(), depth))
+        start_ns = _core.now_ns()
+        entry = _Entry(start_ns, depth)
+        _running[id(entry)] = self.name, start_ns
+        self._entries.push(caller(), entry)
         return self
 
     def __exit__(self, *exc: object) -> None:
         end_ns = _core.now_ns()
-        start_ns, depth = self._entries.pop(caller())
-        _depth.set(depth)
-        span = Mark(self.name, start_ns, end_ns, depth, threading.get_ident())
+        entry = self._entries.pop(caller())
+        _running.pop(id(entry), None)
+        _depth.set(entry.depth)
+        span = Mark(self.name, entry.start_ns, end_ns, entry.depth, threading.get_ident())
         for session in _open:
             session.add_mark(span)
 

@@ -160,3 +160,17 @@ def test_spans_may_be_added_after_the_fact() -> None:
     assert row["name"] == "second half"
     assert row["energy_j"] == pytest.approx(300.0, rel=1e-9)
     assert trace.energy == before
+
+
+def test_a_mark_that_outlives_the_trace_is_said() -> None:
+    late = pyenergy.mark("late")
+    with pyenergy.trace(devices="sim:ideal") as t:
+        with pyenergy.mark("inside"):
+            pass
+        late.__enter__()
+    late.__exit__(None, None, None)
+    assert [m.name for m in t.marks] == ["inside"]
+    assert "the mark 'late' had not ended when the trace did: it is no span of it" in t.notes
+    with pyenergy.mark("around"), pyenergy.trace(devices="sim:ideal") as later:
+        pass
+    assert later.notes == ()
