@@ -157,9 +157,13 @@ def _units(device_id: str, columns: dict[str, Column], facts: Facts) -> list[str
 
 
 def _check_bounds(bounds: tuple[int, int], marks: tuple[Mark, ...]) -> None:
-    if bounds[1] <= bounds[0]:
-        what = "end before they start" if bounds[1] < bounds[0] else "have no duration"
-        raise OptionError(f"bounds of the recording {what}: {bounds[0]}, {bounds[1]}")
+    if bounds[1] < bounds[0]:
+        raise OptionError(f"bounds end before they start: {bounds[0]}, {bounds[1]}")
+    if bounds[1] == bounds[0]:
+        raise OptionError(
+            f"the recording has no duration: everything is at {bounds[0]}; an energy needs readings "
+            "at two times at least"
+        )
     if bounds[1] - bounds[0] > _INT64.max:
         raise OptionError("times too far apart for int64")
     for mark in marks:

@@ -182,3 +182,9 @@ def test_dmon_with_time_before_date(tmp_path: Path) -> None:
 def test_a_bad_dmon_log_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RecordingError, match=message):
         read(tmp_path, text, timezone="UTC")
+
+
+def test_a_log_that_a_spreadsheet_saved_is_refused(tmp_path: Path) -> None:
+    text = "timestamp; index; power.draw [W]\n2026/11/20 14:03:22.123; 0; 70,5\n"
+    with pytest.raises(RecordingError, match="separated by semicolons"):
+        read(tmp_path, text, timezone="UTC")

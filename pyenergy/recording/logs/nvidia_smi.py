@@ -126,6 +126,11 @@ def _split(text: str) -> tuple[dict[str, str], str]:
                 "it has no header: log without 'noheader' in --format=csv, or put the line of "
                 "column names that was left out first"
             )
+        if line.lower().startswith("timestamp") and ";" in line and "," not in line:
+            raise RecordingError(
+                "its columns are separated by semicolons, as a spreadsheet saves them: nvidia-smi "
+                "separates by commas and writes 70.5, not 70,5; import what nvidia-smi wrote"
+            )
         if (columns := _header(line)) is not None:
             if "timestamp" not in columns:
                 raise RecordingError("it has no times: add timestamp to --query-gpu")
