@@ -161,7 +161,7 @@ def _check_bounds(bounds: tuple[int, int], marks: tuple[Mark, ...]) -> None:
         raise OptionError(f"bounds end before they start: {bounds[0]}, {bounds[1]}")
     if bounds[1] == bounds[0]:
         raise OptionError(
-            f"the recording has no duration: everything is at {bounds[0]}; an energy needs readings "
+            f"the recording has no duration, all is at {bounds[0]}: an energy needs readings "
             "at two times at least"
         )
     if bounds[1] - bounds[0] > _INT64.max:
