@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..recording.series import Runs
     from .estimate import ActivityModel
     from .uncertainty import PowerModel
+    from .update_clock import UpdateClock
 
 __all__ = ["CounterModel", "Fusion", "fuse"]
 
@@ -164,7 +165,8 @@ class Fusion:
 
 def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusion | None:
     """Compare a counter with a model of the readings; None when it moved too little."""
-    t, total, whole = _edges(counter, model.start_ns, model.end_ns)
+    clock = fit_clock(counter)
+    t, total, whole = _edges(counter, clock, model.start_ns, model.end_ns)
     if len(t) < _FEWEST_UPDATES:
         return None
     seconds = np.maximum(np.diff(t), 1) / NS_PER_S
@@ -184,7 +186,7 @@ def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusio
     scale, scale_u, explained = _scale(ratio, own_u / max(model_j, 1e-9))
     difference = steps / scale - modelled
     density = difference / seconds
-    tick_u = _tick_u(counter, steps, seconds)
+    tick_u = _tick_u(counter, clock, steps, seconds)
     genuine = max(float(np.mean(difference**2)) - tick_u**2, 0.0)
     weight = genuine / (genuine + tick_u**2) if hypothesis == "truth" else 0.0
     knots = np.concatenate([[model.start_ns], np.repeat(t, 2), [model.end_ns]])
@@ -222,13 +224,12 @@ def _scale(ratio: float, sampling_u: float) -> tuple[float, float, bool]:
 
 
 def _edges(
-    runs: Runs, start_ns: int, end_ns: int
+    runs: Runs, clock: UpdateClock | None, start_ns: int, end_ns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
     """(when it changed, to what, whether the increment up to there is whole)."""
     usable = runs.usable
     t = ((runs.t_first_ns + runs.read_first_ns) // 2)[usable]
     value = np.asarray(runs.value[usable])
-    clock = fit_clock(runs)
     if clock is not None:  # a change lies on the clock's tick, to better than a poll
         index = np.round((t - clock.origin_ns - clock.t0_ns) / clock.period_ns)
         tick = clock.origin_ns + np.round(clock.t0_ns + index * clock.period_ns).astype(np.int64)
@@ -281,9 +282,13 @@ def _hypothesis(
     return "sensor" if follows else "truth"
 
 
-def _tick_u(counter: Runs, steps: NDArray[np.float64], seconds: NDArray[np.float64]) -> float:
+def _tick_u(
+    counter: Runs,
+    clock: UpdateClock | None,
+    steps: NDArray[np.float64],
+    seconds: NDArray[np.float64],
+) -> float:
     """Quantum, and the two edges' time at the mean power."""
-    clock = fit_clock(counter)
     width = (counter.read_first_ns[1:] - counter.t_last_ns[:-1]) / NS_PER_S
     edge_s = (
         clock.u_t0_ns / NS_PER_S if clock is not None else float(np.median(width)) / np.sqrt(12)
