@@ -265,9 +265,16 @@ def _tilted(
     index = (t_ns - t_ns.mean()) / (_period_s(fit.updates) * NS_PER_S)
     moved = t_ns + np.round(index * u_period_ns).astype(np.int64)
     x = filtered_dense(activity, moved, fit.response)
-    tilt = evidence.solve(x).beta - evidence.solve(fit.design).beta
-    mean, variance = evidence.amount((x - fit.design) @ fit.beta, fit.design, fit.beta, fit.cov)
-    return replace(fit, beta=fit.beta + mean * tilt, cov=fit.cov + variance * np.outer(tilt, tilt))
+    mean, variance, tilt = evidence.amount((x - fit.design) @ fit.beta, fit.design)
+    beta = fit.beta + mean * tilt
+    level = evidence.level(fit.design, beta)
+    return replace(
+        fit,
+        beta=beta,
+        cov=fit.cov + variance * np.outer(tilt, tilt),
+        level=level,
+        residual=fit.updates.value - fit.design @ beta - level,
+    )
 
 
 def _shares(points: Sequence[Weighed]) -> Floats:

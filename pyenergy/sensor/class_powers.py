@@ -145,18 +145,19 @@ class Evidence:
         log = -0.5 * (self._dof * float(np.log(quadratic / self._dof)) + log_det)
         return log, beta, quadratic / self._dof, factor
 
-    def amount(self, change: Floats, x: Floats, beta: Floats, cov: Floats) -> tuple[float, float]:
-        """(mean, variance) of how much of a ``change`` of the readings, W, is in them.
+    def amount(self, change: Floats, x: Floats) -> tuple[float, float, Floats]:
+        """(mean, variance) of how much of a ``change`` of the readings, W, is in them, beside
+        powers of a design; and by what the powers move with it, W.
 
-        Before they are seen: ``N(0, 1)``; beside powers ``beta`` of covariance ``cov``.
+        Before they are seen: ``N(0, 1)``.
         """
+        solved = self.solve(x)
         apart = self._weight * (change - self._smoothed(change))
-        rest = self.y - x @ beta
-        sigma2 = float(rest @ (self._weight * (rest - self._smoothed(rest)))) / self._dof
-        shared = x.T @ apart / sigma2
-        known = max(float(change @ apart) / sigma2 - float(shared @ cov @ shared), 0.0)
-        variance = 1 / (1 + known)
-        return variance * float(rest @ apart) / sigma2, variance
+        rest = self.y - x @ solved.beta
+        shared = solved.cov @ (x.T @ apart) / solved.sigma2
+        known = float(change @ apart) - float((x.T @ apart) @ shared)
+        variance = 1 / (1 + max(known / solved.sigma2, 0.0))
+        return variance * float(rest @ apart) / solved.sigma2, variance, -shared
 
     def solve(self, x: Floats) -> ClassPowers:
         """Posterior of the powers for a design, over the spreads."""

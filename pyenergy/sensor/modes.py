@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Weighed", "posterior"]
 
 _IMPOSSIBLE = -1e12
+_HIGHER = 0.2  # log posterior, from which another point is worth a second climb
 _APART = 1.2  # standard deviations between points of the posterior
-_POINTS = [(a, b) for a in range(-2, 3) for b in range(-2, 3) if a * a + b * b <= 5]
+_POINTS = [(a, b) for a in range(-3, 4) for b in range(-3, 4) if a * a + b * b <= 10]
+_HALF = (0.35, 0.8)  # about one half: a peak of kernels' edges is no parabola nearer to its top
 _NO_WEIGHT = 12.0  # log posterior below the best peak: less than 1e-5 of it
 _FEW_WIDE = 3.0  # peaks nearer than so many standard deviations are one
 
@@ -62,6 +64,9 @@ def posterior(
         best = max(best, start.top)
         if not any(p.near(start.v) for p in peaks):
             start.measure()
+            if start.bettered():
+                start.climb()
+                start.measure()
             peaks.append(start)
     counted = [p for p in peaks if p.top > best - _NO_WEIGHT]
     return [point for peak in counted for point in peak.points()]
@@ -132,18 +137,13 @@ class _Peak:
     def _fall(self, axis: int) -> float:
         """Distance at which the posterior has fallen by one half."""
         step = 1e-5
-        for _ in range(14):
+        for _ in range(16):
             move = np.zeros(2)
             move[axis] = step
             fall = self.top - (self.log(self.v + move) + self.log(self.v - move)) / 2
-            if fall < 0.1:
-                if step > 0.3:
-                    break
-                step *= 3.0
-            elif fall > 3.0:
-                step /= 3.0
-            else:
-                return float(step / np.sqrt(2 * fall))
+            if _HALF[0] <= fall <= _HALF[1] or (fall < _HALF[0] and step > 0.3):
+                break
+            step *= float(np.clip(np.sqrt(0.5 / max(fall, 1e-3)), 0.2, 5.0))
         return step
 
     def near(self, v: Floats) -> bool:
@@ -153,6 +153,17 @@ class _Peak:
             return bool(np.all(apart == 0))
         sd = np.maximum(np.sqrt((self.root**2).sum(axis=1)), 1e-6)
         return bool(np.all(np.abs(apart)[: self.free] < _FEW_WIDE * sd[: self.free]))
+
+    def bettered(self) -> bool:
+        """Moves to a point of the grid that is higher than the peak, if there is one."""
+        if not self.free:
+            return False
+        best = max(self.points(), key=lambda p: p.log)
+        v = np.array([best.response.lag_s, best.response.window_s])
+        if (log := self.log(v)) <= self.top + _HIGHER:
+            return False
+        self.v, self.top = v, log
+        return True
 
     def points(self) -> list[Weighed]:
         """Of a grid along the peak's axes, each for the area around it."""

@@ -88,12 +88,14 @@ def test_a_change_that_is_there_is_measured() -> None:
     x, change = rng.uniform(0, 1, (n, 3)), rng.standard_normal(n)
     y = x @ np.array([100.0, 50.0, 80.0]) + 0.7 * change + 0.1 * rng.standard_normal(n)
     evidence = Evidence(y, np.ones(n), np.ones(n), 1e-5, np.array([80.0]), 300.0, 1.0)
-    solved = evidence.solve(np.column_stack([x, change]))
-    mean, variance = evidence.amount(change, x, solved.beta[:3], solved.cov[:3, :3])
+    mean, variance, tilt = evidence.amount(change, x)
     assert mean == pytest.approx(0.7, abs=0.05)
     assert variance < 0.01
-    flat, whole = evidence.amount(np.zeros(n), x, solved.beta[:3], solved.cov[:3, :3])
-    assert (flat, whole) == (0.0, 1.0)
+    both = evidence.solve(np.column_stack([x, change]))
+    np.testing.assert_allclose(evidence.solve(x).beta + mean * tilt, both.beta[:3], rtol=5e-3)
+    mean, variance, tilt = evidence.amount(np.zeros(n), x)
+    assert (mean, variance) == (0.0, 1.0)
+    assert not tilt.any()
 
 
 # The table and the search ----------------------------------------------------------------
