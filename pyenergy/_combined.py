@@ -30,9 +30,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _core
 from .sensor.estimate import ActivityModel
-from .sensor.gaps import extended
 from .sensor.response import overlaps
 from .sensor.terms import CARD_TERMS, WindowTerms
 from .sensor.uncertainty import PowerModel
@@ -199,12 +197,12 @@ def _activity_parts(
     model: ActivityModel, shares: _Shares, starts: Times, ends: Times
 ) -> dict[str, Floats]:
     parts = {name: shares.independent(name) for name in ("clock", "edges", "inside")}
-    lever = _levers(model, starts, ends)
-    alone = np.sqrt(np.einsum("ij,jk,ik->i", lever, model.fitted.cov, lever).clip(0))
+    lever = model.levers(starts, ends)
+    alone = np.sqrt(np.einsum("ij,jk,ik->i", lever, model.lever_cov, lever).clip(0))
     # What the calibrated gain makes of each window's own term, it makes of its share in the sum.
     scale = np.divide(shares.term("fit"), alone, out=np.zeros_like(alone), where=alone > 0)
     summed = shares.weights @ (lever * scale[:, None])
-    parts["fit"] = summed @ model.fitted.cov @ summed.T
+    parts["fit"] = summed @ model.lever_cov @ summed.T
     parts["drift"] = shares.in_proportion("drift")
     moved_j = shares.counter * (shares.weights @ shares.terms.joules)
     parts["counter"] = np.outer(moved_j, moved_j)
@@ -214,18 +212,6 @@ def _activity_parts(
     strange = (shares.weights * own.clip(0)) @ shares.weights.T
     parts["misfit"] = inflation * (parts["fit"] + parts["drift"]) + strange
     return parts
-
-
-def _levers(model: ActivityModel, starts: Times, ends: Times) -> Floats:
-    """Derivative of each window's energy by the power of each class, s; shape (n, p)."""
-    fitted = model.fitted
-    lever = np.asarray(overlaps(fitted.activity, starts, ends).toarray())
-    centre = fitted.updates.t_ns - round(model.response.lag_s * NS_PER_S)
-    bounds = (min(int(starts[0]), int(centre[0])), max(int(ends.max()), int(centre[-1])))
-    for j, column in enumerate(fitted.fit.smooth.T):
-        curve = _core.EnergyCurve(*extended((centre, np.ascontiguousarray(column)), *bounds))
-        lever[:, j] -= curve.windows(starts, ends)
-    return np.asarray(lever, dtype=np.float64)
 
 
 def _net_of_level(
@@ -240,7 +226,7 @@ def _net_of_level(
     fitted, gain = model.fitted, energies.profile.gain
     seconds = np.asarray((shares.weights @ overlaps(fitted.activity, starts, ends)) / gain)
     net = seconds @ fitted.beta
-    fit = seconds @ fitted.cov @ seconds.T
+    fit = seconds @ fitted.beta_cov @ seconds.T
     ratio2 = max(fitted.misfit_ratio**2, 1.0) if fitted.misfit_ratio > _MISFIT else 1.0
     relative = energies.profile.gain_u / gain
     own = {n: parts[n] for n in ("clock", "edges", "inside", "gaps", "counter")}

@@ -31,6 +31,9 @@ __all__ = ["METHODS", "DeviceEnergies"]
 
 # How an energy can be asked for: the model's own choice, or by name for comparison.
 METHODS = ("model", "trapezoid", "counter")
+_FEW_LOOKS = 5  # of a part-time sensor: a span of so few may be in step with it
+_MUCH_WORSE = 3.0  # times as uncertain of the whole: no gain of the spans is worth that
+_LONG_SPAN_S = 5.0  # fifty updates of a slow sensor, that all look at the same part of a step
 _SLOWEST_UPDATE_NS = 100 * NS_PER_MS  # of the catalogue: for what is unknown
 
 
@@ -68,7 +71,8 @@ class DeviceEnergies:
     ) -> None:
         self.device = device
         self.bounds_ns = bounds_ns
-        self._why_plain = ""
+        self._why_plain = self._counter_note = ""
+        self._unmarked = False  # long times without a span
         self.model, self.method, channel, prior = self._choose(
             device, bounds_ns, spans, profile, method
         )
@@ -79,6 +83,8 @@ class DeviceEnergies:
         self._notes = standing_notes(device, channel, bounds_ns)
         if self._why_plain:
             self._notes.append(f"{device.meta.id}: spans are not used: {self._why_plain}")
+        if self._counter_note:
+            self._notes.append(self._counter_note)
         self._fusion: Fusion | None = None
         counter = device.runs.get("energy")
         # A reading that is always fresh has nothing to learn from a counter.
@@ -104,9 +110,9 @@ class DeviceEnergies:
     ) -> tuple[PowerModel | ActivityModel | CounterModel, str, str, SensorPrior]:
         limits = (device.meta.power_min_w, device.meta.power_max_w)
         for name in POWER_CHANNELS if method != "counter" else ():
-            power = device.channels.get(name)
-            if power is None or not bool(device.runs[name].usable.any()):
+            if not _read(device, name):
                 continue
+            power = device.channels[name]
             prior = prior_for(
                 device.meta.architecture,
                 power.source,
@@ -130,7 +136,16 @@ class DeviceEnergies:
         counter = device.channels.get("energy")
         if counter is not None and method != "trapezoid":
             try:
-                by_counter = CounterModel(device.runs["energy"], *limits, *bounds_ns)
+                # Asked for by name beside power, it is the plain difference, for comparison.
+                alone = not any(_read(device, name) for name in POWER_CHANNELS)
+                coverage = _counter_coverage(device) if alone else 1.0
+                by_counter = CounterModel(device.runs["energy"], *limits, *bounds_ns, coverage)
+                if coverage < 1.0:
+                    self._counter_note = (
+                        f"{device.meta.id}: what an energy counter integrates is not documented, "
+                        "and no power was read to tell: the true power, or readings of a sensor "
+                        f"that looks at {coverage:.0%} of the time; the uncertainty has both"
+                    )
                 what = f"difference of the energy counter ({counter.source})"
                 return by_counter, what, "energy", prior_for("", counter.source)
             except NoReadingsError:
@@ -165,7 +180,11 @@ class DeviceEnergies:
         except NoReadingsError as error:
             self._why_plain = str(error) if labelled else ""
             return None
-        if _tells_more(by_activity, by_power, bounds_ns):
+        if labelled and by_power.unseen_curve is not None:
+            self._unmarked = by_activity.widen_unmarked(by_power.unseen_curve)
+        # Short spans say what a part-time sensor may have missed; its readings alone do not.
+        short = prior.coverage < 1.0 and _short(spans, max(prior.update_ns, 0))
+        if short or _tells_more(by_activity, by_power, bounds_ns):
             return by_activity
         self._why_plain = "the readings alone are more certain" if labelled else ""
         return None
@@ -247,7 +266,7 @@ class DeviceEnergies:
                 "(pyenergy.start() lets the sampler run beforehand)"
             )
         unlabelled = isinstance(self.model, ActivityModel) and not self.model.spans.labelled
-        if unlabelled or isinstance(self.model, PowerModel):
+        if unlabelled or isinstance(self.model, PowerModel) or self._unmarked or self._long():
             notes += self._unseen_note()
         if isinstance(self.model, PowerModel):
             update_s = self.model.prior.update_ns / NS_PER_S
@@ -275,8 +294,15 @@ class DeviceEnergies:
         return [
             f"{self.device.meta.id}: the sensor looks at {prior.coverage:.0%} of the time and no "
             "energy counter tells of the rest: a load in step with it would not show; label the "
-            "work with pyenergy.mark"
+            "work with pyenergy.mark, step by step"
         ]
+
+    def _long(self) -> bool:
+        """Whether a label covers so much time that nobody said what ran in it."""
+        if not isinstance(self.model, ActivityModel):
+            return False
+        length_s = (self.model.spans.ends_ns - self.model.spans.starts_ns) / NS_PER_S
+        return bool((length_s > _LONG_SPAN_S).any())
 
     def _begins_blind(self, start_ns: int) -> bool:
         """Whether the window begins before a reading could have told what came before it."""
@@ -310,6 +336,12 @@ def _edges_rule(by_power: PowerModel) -> bool:
     return bool(whole["edges"][0] > np.hypot(whole["inside"][0], whole["gaps"][0]))
 
 
+def _short(spans: Spans, update_ns: int) -> bool:
+    """Whether the spans are no longer than a few looks of the sensor."""
+    length_ns = np.median(spans.ends_ns - spans.starts_ns)
+    return bool(0 < length_ns < _FEW_LOOKS * update_ns)
+
+
 def _tells_more(
     by_activity: ActivityModel, by_power: PowerModel, bounds_ns: tuple[int, int]
 ) -> bool:
@@ -321,7 +353,21 @@ def _tells_more(
     ratio = by_activity.windows(starts, ends).unseen / np.maximum(
         by_power.windows(starts, ends).unseen, 1e-12
     )
-    return bool(ratio[-1] <= 1.0 or np.median(ratio) <= 1.0)
+    whole, each = float(ratio[-1]), float(np.median(ratio[:-1])) if len(ratio) > 1 else np.inf
+    return whole <= 1.0 or (each <= 1.0 and whole <= _MUCH_WORSE)
+
+
+def _read(device: DeviceData, channel: str) -> bool:
+    return channel in device.channels and bool(device.runs[channel].usable.any())
+
+
+def _counter_coverage(device: DeviceData) -> float:
+    """Share of the time that a counter knows of, if it adds up the power sensor's readings."""
+    if not device.meta.id.startswith("gpu"):
+        return 1.0
+    power = device.channels.get("power")
+    source = "nvml.field.186" if power is None else power.source  # the instantaneous reading
+    return prior_for(device.meta.architecture, source).coverage
 
 
 def _gap_ns(device: DeviceData, prior: SensorPrior) -> int:

@@ -38,6 +38,7 @@ _MOST_CLASSES_AT_ONCE = 6  # that identification solves for; more are joined by 
 # tell, and left free would choose 10 % less.
 _WHOLE_PERIOD_SPREAD = 0.004
 _ROUNDS = 8
+_MOST_MODES = 4  # of the response's posterior: its window and delay, and a few peaks
 _SAME_VOTES = 0.05  # far inside what a scatter of few readings is known to
 MEDIAN_OF_SQUARES = 0.4549  # of a standard normal variable
 
@@ -56,7 +57,9 @@ class ActivityFit:
     belief : Belief
         The response.
     beta, cov : ndarray, shapes (p,) and (p, p)
-        Powers above the level, W, and their covariance over the response's posterior too.
+        Powers above the level, W, and their covariance for a response.
+    modes : list of (ndarray, ndarray), shapes (p,) and (n,)
+        How powers and level vary together over the response's posterior, W.
     level : ndarray, shape (n,)
         The level at each update, W.
     fit : LevelFit
@@ -187,6 +190,11 @@ class ActivityFit:
             return absorbed(self.prior.responses, self.clock)
         return self.prior.of_period(self.clock.period_s, _WHOLE_PERIOD_SPREAD)
 
+    @property
+    def beta_cov(self) -> NDArray[np.float64]:
+        """Covariance of the powers over the response's posterior too, W^2."""
+        return np.asarray(self.cov + sum(np.outer(beta, beta) for beta, _ in self.modes))
+
     def design(self, response: Response) -> NDArray[np.float64]:
         return np.asarray(filtered(self.activity, self.updates.t_ns, response).toarray())
 
@@ -228,11 +236,10 @@ class ActivityFit:
         self.fit = best
         self.beta = shares @ np.array(betas)
         apart = np.array(betas) - self.beta
-        self.cov = np.einsum("k,kij->ij", shares, np.array(covs))
-        self.cov = self.cov + np.einsum("k,ki,kj->ij", shares, apart, apart)
         self.level = shares @ np.array(levels)
         tilt = self._tilted(weight, width) - best.beta
-        self.cov = self.cov + np.outer(tilt, tilt)
+        self.cov = np.einsum("k,kij->ij", shares, np.array(covs)) + np.outer(tilt, tilt)
+        self.modes = _modes(np.sqrt(shares)[:, None], apart, np.array(levels) - self.level)
         x = self.design(self.belief.best)
         # What the mean of all leaves: the readings that no class and no level explain.
         self.residual = u.value - x @ self.beta - self.level
@@ -275,6 +282,22 @@ class ActivityFit:
         self.excess_edge = max(excess.get(EDGE, 0.0) - whole, 0.0)
         # Where no reading saw a class alone, calls that differ scatter just like edges that do.
         self.edges_apart = any(g >= 0 and n >= FEWEST_UPDATES for g, n in sizes.items())
+
+
+def _modes(
+    root: NDArray[np.float64], beta: NDArray[np.float64], level: NDArray[np.float64]
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Deviations of powers and level over the response's posterior, as few that count.
+
+    A response that explains the readings by less power explains them by more level: the two vary
+    together, and what their sum does is known better, or worse, than each. The sum of outer
+    products of the pairs is their joint covariance (a singular value decomposition of it).
+    """
+    both = np.concatenate([beta, level], axis=1) * root
+    _, size, axes = np.linalg.svd(both, full_matrices=False)
+    kept = [k for k in range(min(len(size), _MOST_MODES)) if size[k] > 1e-3 * max(size[0], 1e-12)]
+    p = beta.shape[1]
+    return [(size[k] * axes[k, :p], size[k] * axes[k, p:]) for k in kept]
 
 
 def _jumps(updates: Updates, missed: NDArray[np.float64], fit: LevelFit) -> NDArray[np.float64]:

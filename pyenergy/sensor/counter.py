@@ -19,6 +19,7 @@ from ..units import NS_PER_S, engineering
 from .catalog import GAIN_U
 from .gaps import extended
 from .terms import WindowTerms
+from .unseen import pooled_variance
 from .update_clock import fit_clock, updates_of
 
 if TYPE_CHECKING:
@@ -303,10 +304,20 @@ class CounterModel:
     A window's edge lies inside one increment of the counter: the energy at the edge is anywhere
     in that increment (rectangular, ``increment / sqrt(12)``). A reset leaves an increment unknown:
     ``(max - min) / sqrt(3) * time``, as a gap.
+
+    With no power beside it nothing tells whether it integrates the truth or adds up readings of a
+    sensor that looks at ``coverage`` of the time: what that would miss is in the uncertainty
+    (``inside``: the variance between neighbouring increments, for the time not looked at).
     """
 
     def __init__(
-        self, runs: Runs, power_min_w: float, power_max_w: float, start_ns: int, end_ns: int
+        self,
+        runs: Runs,
+        power_min_w: float,
+        power_max_w: float,
+        start_ns: int,
+        end_ns: int,
+        coverage: float = 1.0,
     ) -> None:
         usable = runs.usable
         if int(usable.sum()) < 2:
@@ -327,6 +338,11 @@ class CounterModel:
         self._edge = _core.EnergyCurve(steps, variance)
         half_width = np.where(broken[1:], (high - low) / np.sqrt(3), 0.0)
         self._gap = _core.EnergyCurve(steps, np.repeat(half_width, 2))
+        period_ns = round(float(np.median(np.diff(t))))
+        span = self._start, self._end
+        grid, spread = pooled_variance(t[:-1], t[1:], rate, period_ns, (low, high), span)
+        unseen_s = (1.0 - coverage) * period_ns / NS_PER_S
+        self._unseen = _core.EnergyCurve(grid, unseen_s**2 / (period_ns / NS_PER_S) * spread)
 
     def windows(
         self, starts_ns: NDArray[np.int64], ends_ns: NDArray[np.int64], threads: int = 0
@@ -342,6 +358,7 @@ class CounterModel:
             joules,
             {
                 "edges": np.where(starts_ns == ends_ns, 0.0, edges),
+                "inside": np.sqrt(self._unseen.windows(a, b, threads)),
                 "gaps": self._gap.windows(a, b, threads) + outside,
             },
         )

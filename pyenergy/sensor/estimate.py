@@ -11,12 +11,15 @@ The standard uncertainty of a window's energy has the terms
 
 ========  ==================================================================================
 fit       ``h' Cov(beta) h`` with ``h = D - integral of G``: D the seconds of each class in the
-          window, G the part of each class that the level could have explained. Cov holds the
-          response too: its posterior's spread of beta is added (law of total variance)
+          window, G the part of each class that the level could have explained. The response's
+          posterior moves beta and the level together: the spread of ``D beta + integral of m``
+          over it is added (law of total variance). A class in step with the sensor, whose readings
+          are one reading many times over, may draw anything that the device can
 drift     the level's own posterior, and its steps between readings: a step of size s somewhere
           in a period T is ``s T / sqrt(12)``
 inside    scatter of the readings beyond that of the quietest class: spans of one class differ.
-          ``s^2`` times the time that the sensor does not look at in each period
+          ``s^2`` times the time that the sensor does not look at in each period. And where no
+          span is for two seconds and more, what a trace without any would have there
 edges     the same scatter as structure inside a class, at edges that are not those of spans: a
           pattern of period p that leaves the scatter s behind a boxcar of W has an amplitude
           of ``s pi W / p``, and cutting it at random costs about ``1.28 W s``. And spans
@@ -25,8 +28,9 @@ edges     the same scatter as structure inside a class, at edges that are not th
           first kernels draw 0.63 of what the later ones do)
 clock     each edge of a span in the window times what is known of it: `Spans.edge_u_s`, or what
           the readings that hold an edge scatter by beyond the others: a scatter s behind a
-          window W is an energy of ``W s`` that is elsewhere (``W s / sqrt(12)`` where calls that
-          differ would scatter alike)
+          window W is an energy of ``W s`` that is elsewhere, or, of spans that no reading saw
+          from end to end, that one call takes more than another (``W s / sqrt(12)`` where a
+          full-time sensor's residuals are added back)
 misfit    readings left out of the fit (time blocks) miss the model by ``ratio`` times what it
           predicts: above 1.5, the fit's covariance is multiplied by its square
 gaps      as in `uncertainty`: any power in the device's bounds
@@ -46,9 +50,10 @@ from .activity_fit import ActivityFit
 from .gaps import extended, step_curve
 from .residuals import AddedBack, active_power, steps
 from .response import overlaps
-from .spans import Spans, distance
+from .spans import Spans, distance, in_step
 from .terms import WindowTerms
 from .unlabelled import Unlabelled
+from .unseen import held_at_median, unmarked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,7 +118,17 @@ class ActivityModel:
         count = np.bincount(spans.classes, minlength=len(spans.names))
         length = (spans.ends_ns - spans.starts_ns) / NS_PER_S
         self._call_s = np.bincount(spans.classes, length, len(spans.names)) / count
+        p = len(spans.names)
+        self.lever_cov = np.identity(p + len(self.fitted.modes))
+        self.lever_cov[:p, :p] = self.fitted.cov
+        self._full_time = self.response.looks_s > 0.95 * self.period_s
+        stuck = in_step(spans, round(self.period_s * NS_PER_S), self.response.looks_s)
+        stuck &= not self._full_time
+        anything_w = (self.high_w - self.low_w) / math.sqrt(12)
+        self.lever_cov[np.diag_indices(p)] += np.where(stuck, anything_w, 0.0) ** 2
+        self._stuck_w = np.where(stuck, 0.5 * self.fitted.beta, 0.0)
         self._unlabelled: Unlabelled | None = None
+        self._unmarked: _core.EnergyCurve | None = None
         if not spans.labelled:
             self._unlabelled = Unlabelled(self.fitted, self.response, bounds_ns)
         self._build_curves(runs)
@@ -129,6 +144,10 @@ class ActivityModel:
         self._smooth_curves = [
             _core.EnergyCurve(*extended((centre, np.ascontiguousarray(column)), *bounds))
             for column in self.fitted.fit.smooth.T
+        ]
+        self._modes = [
+            (beta, _core.EnergyCurve(*extended((centre, np.ascontiguousarray(level)), *bounds)))
+            for beta, level in fitted.modes
         ]
         self._back = AddedBack(fitted, best, self.spans, bounds)
         step = np.diff(self.fitted.level)
@@ -170,7 +189,9 @@ class ActivityModel:
         # What edges scatter by, from readings that hold one: an energy of W s is elsewhere.
         typical_w = max(float(np.sqrt(squares.mean())), 1e-9)
         seen_s = self.response.window_s * math.sqrt(self.fitted.excess_edge) / typical_w
-        scale = _LATENCY if self.fitted.edges_apart else 1 / math.sqrt(12)
+        # Calls that differ scatter alike, and what a full-time sensor saw of it is added back.
+        known = 1 / math.sqrt(12) if self._full_time else 1.0
+        scale = _LATENCY if self.fitted.edges_apart else known
         self.edge_u_s = max(self.spans.edge_u_s, scale * seen_s)
 
     def _build_power_curve(self) -> None:
@@ -184,6 +205,17 @@ class ActivityModel:
         level = self.level_curve.values(times)
         y = np.stack([padded[before] + level, padded[after] + level], axis=1).ravel()
         self.curve = _core.EnergyCurve(np.repeat(times, 2), y)
+
+    def widen_unmarked(self, unseen: _core.EnergyCurve) -> bool:
+        """Where no span is for long, ``unseen`` counts, as without any: variance a second, J^2/s,
+        of what the sensor does not look at. Whether there is such a time.
+        """
+        reach, bounds = self.response.reach_s + self.period_s, (self.start_ns, self.end_ns)
+        starts, ends = unmarked(self.spans, round(reach * NS_PER_S), bounds)
+        if not len(starts):
+            return False
+        self._unmarked = held_at_median(unseen, starts, ends, bounds)
+        return True
 
     def energy_curves(self) -> list[_core.EnergyCurve]:
         """Whose integrals add up to the energy of any window."""
@@ -246,10 +278,9 @@ class ActivityModel:
         seconds = overlaps(self._activity, starts, ends)
         joules = seconds @ self.fitted.beta + self.level_curve.windows(starts, ends, threads)
         joules += self._back.curve.windows(starts, ends, threads)
-        lever = seconds.toarray()
-        for j, curve in enumerate(self._smooth_curves):
-            lever[:, j] -= curve.windows(starts, ends, threads)
-        fit = np.einsum("ij,jk,ik->i", lever, self.fitted.cov, lever)
+        lever = self.levers(starts, ends, threads)
+        fit = np.einsum("ij,jk,ik->i", lever, self.lever_cov, lever)
+        fit += (seconds @ self._stuck_w) ** 2
         inflation = self.fitted.misfit_ratio**2 - 1 if self.fitted.misfit_ratio > _MISFIT else 0.0
         duration_s = (ends - starts) / NS_PER_S
         drift = self._level_variance(starts, ends, duration_s, threads)
@@ -259,6 +290,8 @@ class ActivityModel:
         if self._unlabelled is not None:
             edges = edges + self._unlabelled.edges(starts, ends)
             inside = inside + self._unlabelled.inside(starts, ends, threads)
+        if self._unmarked is not None:
+            inside = inside + self._unmarked.windows(starts, ends, threads)
         return WindowTerms(
             np.asarray(joules),
             {
@@ -273,6 +306,21 @@ class ActivityModel:
                 "gaps": self._gap_curve.windows(starts, ends, threads),
             },
         )
+
+    def levers(
+        self, starts: NDArray[np.int64], ends: NDArray[np.int64], threads: int = 0
+    ) -> NDArray[np.float64]:
+        """Derivatives of windows' energies by what the fit did not find out, shape (n, p + k).
+
+        By the power of each class, s (the level following it), then by each of `ActivityFit.modes`,
+        J; `lever_cov` is the covariance of these unknowns.
+        """
+        seconds = overlaps(self._activity, starts, ends)
+        lever = seconds.toarray()
+        for j, curve in enumerate(self._smooth_curves):
+            lever[:, j] -= curve.windows(starts, ends, threads)
+        modes = [seconds @ beta + c.windows(starts, ends, threads) for beta, c in self._modes]
+        return np.column_stack([lever, *modes])
 
     def _level_variance(
         self,

@@ -36,7 +36,9 @@ class Problem:
     def design(self, response: Response) -> NDArray[np.float64]:
         if self.collapse is not None:
             x = filtered(self.activity, self.updates.t_ns, response)
-            return np.asarray(x @ self.collapse)[:, None] / float(np.abs(self.collapse).max())
+            # All zero where no reading saw any of them.
+            largest = max(float(np.abs(self.collapse).max()), 1e-12)
+            return np.asarray(x @ self.collapse)[:, None] / largest
         return filtered_dense(self.activity, self.updates.t_ns, response)
 
     def log_likelihood(self, response: Response, drift: float) -> float:

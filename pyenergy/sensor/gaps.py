@@ -97,9 +97,13 @@ def gaps_of(
 
 
 def step_curve(
-    starts: NDArray[np.int64], ends: NDArray[np.int64], density: float, start_ns: int, end_ns: int
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    density: float | NDArray[np.float64],
+    start_ns: int,
+    end_ns: int,
 ) -> _core.EnergyCurve:
-    """``density`` inside the intervals, zero elsewhere."""
+    """``density`` (one, or one for each) inside the intervals, zero elsewhere."""
     t = np.repeat(np.stack([starts, ends], axis=1).ravel(), 2)
-    y = np.tile([0.0, density, density, 0.0], len(starts))
+    y = np.outer(np.broadcast_to(density, len(starts)), [0.0, 1.0, 1.0, 0.0]).ravel()
     return _core.EnergyCurve(*extended((t, y), start_ns, end_ns, 0.0))

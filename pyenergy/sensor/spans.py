@@ -13,10 +13,11 @@ from .. import _core
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["EDGE", "IDLE", "Spans", "distance", "groups"]
+__all__ = ["EDGE", "IDLE", "Spans", "distance", "groups", "in_step"]
 
 # Groups of readings that are no class: what saw nothing, and what holds an edge.
 IDLE, EDGE = -1, -2
+_FEWEST_CALLS = 4  # of which one may say that they are in step
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,26 @@ def groups(x: NDArray[np.float64]) -> NDArray[np.int64]:
     group[top < 0.02] = IDLE
     group[(top >= 0.02) & ((top < 0.98) | (total > 1.02 * np.maximum(np.round(total), 1)))] = EDGE
     return group
+
+
+def in_step(spans: Spans, period_ns: int, looks_s: float) -> NDArray[np.bool_]:
+    """Classes whose short spans begin at much the same phase of a sensor's updates.
+
+    Each reading then sees the same part of a span: power, delay and level cannot be told apart,
+    however many there are. Phases are taken together on the circle (Mardia and Jupp, "Directional
+    statistics", 2000, 2.3): their deviation is less than an eighth of what a reading looks at.
+    """
+    stuck = np.zeros(len(spans.names), bool)
+    for j in range(len(spans.names)):
+        mine = spans.classes == j
+        length = np.median(spans.ends_ns[mine] - spans.starts_ns[mine]) if mine.any() else 0
+        if int(mine.sum()) < _FEWEST_CALLS or length > period_ns:
+            continue
+        phase = (spans.starts_ns[mine] % period_ns) / period_ns
+        together = min(float(np.abs(np.exp(2j * np.pi * phase).mean())), 1.0)
+        apart_s = np.sqrt(-2 * np.log(max(together, 1e-12))) / (2 * np.pi) * period_ns / 1e9
+        stuck[j] = apart_s < looks_s / 8
+    return stuck
 
 
 def distance(t: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -106,7 +106,7 @@ class PowerModel:
         )
         self._gap_curve = self._build_gap_curve()
         self._inside_curve = self._build_inside_curve(first, last, value, gap, failure)
-        self._unseen_curve = self._build_unseen_curve(first, last, value)
+        self.unseen_curve = self._build_unseen_curve(first, last, value)
         self._edge_curve = self._build_edge_curve(first, last, value)
 
     def windows(
@@ -115,8 +115,8 @@ class PowerModel:
         """Energies of windows [starts_ns, ends_ns] (checked by the caller) and their terms."""
         joules = self.curve.windows(starts_ns, ends_ns, threads)
         inside = self._inside_curve.windows(starts_ns, ends_ns, threads)
-        if self._unseen_curve is not None:
-            inside += self._unseen_curve.windows(starts_ns, ends_ns, threads)
+        if self.unseen_curve is not None:
+            inside += self.unseen_curve.windows(starts_ns, ends_ns, threads)
         duration_s = (ends_ns - starts_ns) / NS_PER_S
         edge_variance = self._edge_curve.values(starts_ns) + self._edge_curve.values(ends_ns)
         # Readings that are late by lag shift the window: they swap the power before its start for

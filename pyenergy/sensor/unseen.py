@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import _core
 from ..units import NS_PER_S
+from .gaps import step_curve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["hidden_swing", "pooled_variance"]
+    from .spans import Spans
+
+__all__ = ["held_at_median", "hidden_swing", "pooled_variance", "unmarked"]
 
 _POOL_NS = 2 * NS_PER_S
 _MOST_KNOTS = 2_000_000
@@ -66,3 +70,34 @@ def hidden_swing(
     low, high = limits_w
     # Power that is modelled just beyond the limits leaves no room to swing.
     return np.asarray(np.maximum((high - value_w) * (value_w - low), 0.0) * tau_s**2 / 12)
+
+
+def unmarked(
+    spans: Spans, reach_ns: int, bounds_ns: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Starts and ends of the times of two seconds and more in which no span is, nor within reach.
+
+    Shorter ones are the pauses between labelled work, of which the readings amid work tell.
+    """
+    order = np.argsort(spans.starts_ns, kind="stable")
+    until = np.maximum.accumulate(np.append(bounds_ns[0], spans.ends_ns[order] + reach_ns))
+    after = np.append(spans.starts_ns[order] - reach_ns, bounds_ns[1])
+    low, high = np.maximum(until, bounds_ns[0]), np.minimum(after, bounds_ns[1])
+    long = high - low >= _POOL_NS
+    return low[long], high[long]
+
+
+def held_at_median(
+    curve: _core.EnergyCurve,
+    starts_ns: NDArray[np.int64],
+    ends_ns: NDArray[np.int64],
+    bounds_ns: tuple[int, int],
+) -> _core.EnergyCurve:
+    """The curve's median inside each time, zero elsewhere: its ends are other times' business."""
+    heights = np.array(
+        [
+            np.median(curve.values(np.linspace(a, b, 101).astype(np.int64)))
+            for a, b in zip(starts_ns.tolist(), ends_ns.tolist(), strict=True)
+        ]
+    )
+    return step_curve(starts_ns, ends_ns, heights, *bounds_ns)
