@@ -25,6 +25,7 @@ from .errors import PyEnergyError
 
 if TYPE_CHECKING:
     from . import sensor, testing
+    from ._layers import LayerEnergies, layers
     from ._measure import Measurement, Measurements, measure, measure_many
     from ._trace import Trace
     from .recording.series import Series
@@ -33,6 +34,7 @@ __all__ = [
     "Comparison",
     "Device",
     "Energy",
+    "LayerEnergies",
     "Measurement",
     "Measurements",
     "Monitor",
@@ -43,6 +45,7 @@ __all__ = [
     "compare",
     "devices",
     "errors",
+    "layers",
     "load",
     "mark",
     "measure",
@@ -57,6 +60,8 @@ __all__ = [
 
 # Loaded when first used, to keep `import pyenergy` light.
 _LAZY = {
+    "LayerEnergies": "._layers",
+    "layers": "._layers",
     "Measurement": "._measure",
     "Measurements": "._measure",
     "measure": "._measure",
