@@ -183,7 +183,9 @@ def _row(
     model_j: float,
 ) -> dict[str, Any]:
     joules = None if alone is None else alone.joules
-    comparable = joules is not None and in_situ_j is not None and in_situ_j > 0
+    # What is in no layer is a difference: the ratio of two of them says nothing.
+    comparable = calls is not None and joules is not None and in_situ_j is not None
+    comparable = comparable and in_situ_j > 0  # type: ignore[operator]
     return {
         "layer": layer,
         "layer_type": kind,

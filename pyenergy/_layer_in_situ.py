@@ -110,9 +110,11 @@ def measured_in_situ(
     """Run the model in a trace; a text says why that cannot tell its layers apart."""
     import torch
 
+    if getattr(model, "_compiled_call_impl", None) is not None:
+        return "not measured in situ: hooks do not run on a model that is compiled in place"
     try:
         spans = OutermostSpans(model, layers)
-    except OptionError as error:  # compiled in place, or on several devices
+    except OptionError as error:  # it is on several devices
         return f"not measured in situ: {error}"
     with open_trace(devices=devices) as trace:
         device = _device_of(spans.device_id, trace)
@@ -181,5 +183,5 @@ def _read(trace: Trace, forwards: int, layers: Mapping[str, Any], notes: list[st
             joules[row["layer"]], u[row["layer"]] = value, of
         else:
             between_j, between_u_j = value, of
-    said = dict.fromkeys([*notes, *(note for note in trace.notes)])
+    said = dict.fromkeys([*notes, *trace.notes])
     return InSitu(trace, forwards, joules, u, between_j, between_u_j, tuple(said))

@@ -97,6 +97,7 @@ def layers(
     with untouched(model):
         functions, of_layer, notes = _functions(captured)
         functions[MODEL] = tried(model, given.once())
+        notes += _changing(functions)
         situ: InSitu | str | None = None
         situ_s = 0.0
         if in_situ:
@@ -168,7 +169,7 @@ def _functions(
         if len(signatures) > 1:
             said = "; ".join(f"{s.count} of {', '.join(s.said)}" for s in signatures[:3])
             notes.append(f"{name} is called with {len(signatures)} different shapes: {said}")
-    return functions, of_layer, [*notes, *_changing(functions)]
+    return functions, of_layer, notes
 
 
 def _changing(functions: dict[str, Function]) -> list[str]:

@@ -7,6 +7,7 @@ down from the model, that
 - is an attention or a feed-forward block (by `layer_type`), as the work between its modules, such
   as the softmax, is its own; but not one that holds blocks of the other kind: that is a stage; or
 - has parameters of its own, which no module in it accounts for; or
+- is a ``torch.nn.TransformerEncoderLayer``, which in evaluation runs as one fused operation; or
 - calls no other module.
 
 What a layer calls belongs to it, and what runs between layers (residual sums) to none: it is
@@ -32,6 +33,7 @@ __all__ = ["CallTree", "Candidates", "Partition", "few", "partition"]
 
 _CONTAINERS = ("ModuleList", "ModuleDict", "ParameterList", "ParameterDict")
 _BLOCKS = ("Attention", "FFN")
+_FUSED = "TransformerEncoderLayer"  # unless hooks are on it or on anything in it
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,16 @@ class Candidates:
         hidden: set[int] = set()
         compiled: dict[int, str] = {}
         for module in model.modules():
-            name = names[id(module)][0] or "the model"
+            name = names[id(module)][0] or type(module).__name__
             inner = getattr(module, "_orig_mod", None)
             if type(module).__name__ == "OptimizedModule" and inner is not None:
                 hidden.update(id(each) for each in inner.modules())
-                compiled[id(module)] = f"{name} is compiled: what is in it cannot be told apart"
+                compiled[id(module)] = f"{name} is compiled: the modules in it are not told apart"
             elif getattr(module, "_compiled_call_impl", None) is not None:
                 hidden.update(id(each) for each in module.modules())
                 compiled[id(module)] = (
-                    f"{name} is compiled in place, where hooks do not run: it belongs to what "
-                    "calls it; torch.compile(module) in its place makes it a layer"
+                    f"{name} is compiled in place: its time is its parent's; torch.compile({name}) "
+                    "instead gives it a span"
                 )
         modules = {
             id(module): module
@@ -192,7 +194,8 @@ class _Rule:
         if self.match is not None:
             return self.match(name, module)
         own = next(module.parameters(recurse=False), None) is not None
-        return at_depth or own or not self.inside[address] or self._is_block(address)
+        whole = own or not self.inside[address] or _is_fused(module)
+        return at_depth or whole or self._is_block(address)
 
     def _is_block(self, address: int) -> bool:
         kind = self.kind(address)
@@ -204,6 +207,10 @@ class _Rule:
     def kind(self, address: int) -> str:
         module = self.candidates.modules[address]
         return layer_type(self.candidates.name(address), type(module).__name__)
+
+
+def _is_fused(module: Any) -> bool:
+    return type(module).__name__ == _FUSED and not module.training
 
 
 def _none_left(model: Any, rule: _Rule) -> str:
@@ -226,6 +233,17 @@ def _said(model: Any, rule: _Rule, chosen: dict[int, None]) -> list[str]:
     tied = _tied(named, chosen)
     if tied:
         said.append(f"weights that several layers share count in each use of them: {_equal(tied)}")
+    fused = [
+        name
+        for address in chosen
+        for name, module in ((named.name(address), named.modules[address]),)
+        if _is_fused(module)
+    ]
+    if fused:
+        said.append(
+            f"torch takes the fused path of {_FUSED} only where no hooks are: alone it may, in "
+            f"situ it does not: {few(fused)}"
+        )
     dark = [
         named.name(address)
         for address in chosen
