@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["InSitu", "OutermostSpans", "measured_in_situ"]
 
+_EVENTS = 8192  # of CUDA: two for each call of a layer, until the burst of runs is over
+
 
 class OutermostSpans(ModuleSpans):
     """Spans of chosen modules and of the model: what runs inside one of them is its own."""
@@ -34,7 +36,7 @@ class OutermostSpans(ModuleSpans):
     def __init__(self, model: Any, layers: Mapping[str, Any]) -> None:
         self._root = model
         hooked = {id(model), *(id(module) for module in layers.values())}
-        super().__init__(model, match=lambda _, module: id(module) in hooked)
+        super().__init__(model, match=lambda _, module: id(module) in hooked, pool=_EVENTS)
         self._root_is_layer = any(module is model for module in layers.values())
 
     def spans(self) -> LayerSpans:
@@ -75,8 +77,8 @@ class InSitu:
         Runs in it.
     joules, u : dict of str to float
         Of the layers, J; a layer that no reading tells of is not in them.
-    between_j, between_u_j : float
-        Of the model between its layers, J.
+    between_j, between_u_j : float or None
+        Of the model between its layers, J; None: no reading tells.
     notes : tuple of str
     """
 
@@ -84,19 +86,16 @@ class InSitu:
     forwards: int
     joules: dict[str, float]
     u: dict[str, float]
-    between_j: float
-    between_u_j: float
+    between_j: float | None
+    between_u_j: float | None
     notes: tuple[str, ...]
-
-    @property
-    def total_j(self) -> float:
-        """Of a run of the model, J."""
-        return sum(self.joules.values()) + self.between_j
 
     @property
     def coverage(self) -> float | None:
         """Share of a run's energy that is in layers."""
-        total = self.total_j
+        if self.between_j is None:
+            return None
+        total = sum(self.joules.values()) + self.between_j
         return 1 - self.between_j / total if total > 0 else None
 
 
@@ -104,10 +103,14 @@ def measured_in_situ(
     model: Any,
     inputs: ModelInputs,
     layers: Mapping[str, Any],
+    calls: int,
     budget_s: float,
     devices: DevicesLike,
 ) -> InSitu | str:
-    """Run the model in a trace; a text says why that cannot tell its layers apart."""
+    """Run the model in a trace; a text says why that cannot tell its layers apart.
+
+    ``calls`` is how many calls of layers are in a run.
+    """
     import torch
 
     if getattr(model, "_compiled_call_impl", None) is not None:
@@ -116,12 +119,14 @@ def measured_in_situ(
         spans = OutermostSpans(model, layers)
     except OptionError as error:  # it is on several devices
         return f"not measured in situ: {error}"
+    most = max(1, _EVENTS // (2 * calls + 2))  # runs in a burst
     with open_trace(devices=devices) as trace:
-        device = _device_of(spans.device_id, trace)
-        if device not in trace.recorded.devices:
-            return f"not measured in situ: {device}"
+        why = _elsewhere(spans.device_id, list(trace.recorded.devices))
+        if why:
+            return f"not measured in situ: {why}"
         with spans, torch.inference_mode():
-            forwards = _run(model, inputs, spans, budget_s, scale_of(trace))
+            forwards = _run(model, inputs, spans, most, budget_s, scale_of(trace))
+    (device,) = trace.recorded.devices
     notes = []
     if device != spans.device_id:
         notes.append(f"the model ran on {spans.device_id}, the energies are {device}'s meanwhile")
@@ -133,21 +138,25 @@ def measured_in_situ(
         return f"not measured in situ: {error}"
 
 
-def _device_of(device: str, trace: Trace) -> str:
-    """The device of the trace whose energy the layers share; or why there is none."""
-    read = list(trace.recorded.devices)
-    if len(read) > 1:
+def _elsewhere(device: str, read: list[str]) -> str:
+    """Why the energy of the devices that are read is not that of layers on ``device``, or ""."""
+    if len(read) != 1:
         return (
             f"{len(read)} devices are measured, of which layers in situ share one: choose it with "
-            f"devices='{device if device in read else read[0]}'"
+            f"devices='{device if device in read or not read else read[0]}'"
         )
     if device.startswith("gpu") and device not in read:
-        return f"the model is on {device}, and {', '.join(read)} is measured"
-    return read[0]
+        return f"the model is on {device}, and {read[0]} is measured"
+    return ""
 
 
 def _run(
-    model: Any, inputs: ModelInputs, spans: ModuleSpans, budget_s: float, scale_s: float
+    model: Any,
+    inputs: ModelInputs,
+    spans: ModuleSpans,
+    most: int,
+    budget_s: float,
+    scale_s: float,
 ) -> int:
     """Bursts of runs with pauses, of random lengths as those of `measure`; how many runs."""
     rng = np.random.default_rng()
@@ -157,14 +166,14 @@ def _run(
         left_s = budget_s - (_core.now_ns() - begin_ns) / NS_PER_S
         if forwards and left_s < each_s:
             return forwards
-        last = calls_for(rng, each_s, scale_s, last)
+        last = min(calls_for(rng, each_s, scale_s, last), most)
         if each_s > 0:
             last = max(1, min(last, int(left_s / each_s)))
         burst_ns = _core.now_ns()
         for _ in range(last):
             arguments = inputs.once()
             model(*arguments.args, **arguments.kwargs)
-        spans.reanchor()  # waits for the device
+        spans.reanchor()  # waits for the device; its events are free again
         each_s = (_core.now_ns() - burst_ns) / NS_PER_S / last
         forwards += last
         time.sleep(gap_s(rng, scale_s))
@@ -175,7 +184,8 @@ def _read(trace: Trace, forwards: int, layers: Mapping[str, Any], notes: list[st
 
     table = trace.layers("layer").filter(pl.col("kind") == "operation")
     joules, u = {}, {}
-    between_j = between_u_j = 0.0
+    # Between layers that are the model itself is nothing.
+    between_j, between_u_j = (0.0, 0.0) if "" in layers else (None, None)
     for row in table.iter_rows(named=True):
         value = (row["energy_j"] + row["static_j"]) / forwards
         of = float(np.hypot(row["u_j"], row["static_u_j"])) / forwards

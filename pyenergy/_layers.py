@@ -102,7 +102,8 @@ def layers(
         situ_s = 0.0
         if in_situ:
             situ_s = max(_IN_SITU_SHARE * options.budget_s, min(_SHORTEST_S, options.budget_s / 2))
-            situ = measured_in_situ(model, given, captured.modules, situ_s, devices)
+            calls = sum(each.count for every in captured.calls.values() for each in every)
+            situ = measured_in_situ(model, given, captured.modules, calls, situ_s, devices)
         alone = measured_alone(functions, options.rel, options.budget_s - situ_s, devices)
     said = [*captured.notes, *notes, *alone.notes]
     said += [situ] if isinstance(situ, str) else [] if situ is None else situ.notes
