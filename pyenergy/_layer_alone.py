@@ -12,7 +12,6 @@ from ._compare import Comparison
 from ._energy import Energy, combine
 from ._measure import measure_many
 from .attribution.call_values import copied, fingerprint, leaves
-from .errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from ._measure import Measurement, Measurements
     from .attribution.call_values import Arguments
 
-__all__ = ["MODEL", "Alone", "Function", "measured_alone", "tried"]
+__all__ = ["MODEL", "Alone", "Function", "measured_alone", "parts_of", "tried"]
 
 MODEL = "(model)"
 """What the whole model is called among the functions."""
@@ -74,8 +73,8 @@ class Function:
 def tried(module: Any, arguments: Arguments) -> Function:
     """Run a module once or twice outside its model: what does it do to its arguments?
 
-    One that changes them in place to what they stay (such as a ReLU in place) runs on the same
-    ones again; another gets new copies for every call.
+    One that changes tensors in place to what they stay (such as a ReLU in place) runs on the same
+    ones again; another, such as one that fills a cache, gets new copies for every call.
 
     Raises
     ------
@@ -88,15 +87,18 @@ def tried(module: Any, arguments: Arguments) -> Function:
     before = fingerprint(mine)
     with torch.inference_mode():
         module(*mine.args, **mine.kwargs)
-    if fingerprint(mine) == before:
+    after = fingerprint(mine)
+    if after == before:
         return Function(module, arguments)
     once = copied(mine).arguments
-    try:
-        with torch.inference_mode():
-            module(*mine.args, **mine.kwargs)
-        stays = _equal(once, mine)
-    except Exception:  # a second run on what the first one left is not what it is made for
-        stays = False
+    stays = False
+    if _only_in_place(before, after):
+        try:
+            with torch.inference_mode():
+                module(*mine.args, **mine.kwargs)
+            stays = _equal(once, mine)
+        except Exception:  # it is not made for what it left itself
+            stays = False
     if stays:
         return Function(
             module, mine, note="changes its input in place: after the first call it sees its output"
@@ -104,6 +106,15 @@ def tried(module: Any, arguments: Arguments) -> Function:
     return Function(
         module, arguments, True, "changes its arguments: each call has a copy, made outside of it"
     )
+
+
+def _only_in_place(before: list[Any], after: list[Any]) -> bool:
+    """Whether the same tensors are there, with other values: nothing was added or replaced."""
+
+    def without_version(print_: list[Any]) -> list[Any]:
+        return [each[:2] if isinstance(each, tuple) else each for each in print_]
+
+    return without_version(before) == without_version(after)
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -160,29 +171,41 @@ class Alone:
         return self.total({MODEL: 1.0, **{name: -n for name, n in calls.items()}})
 
 
+def parts_of(functions: Mapping[str, Function]) -> int:
+    """How many measurements they take: 1, or 2."""
+    return len({function.fresh for function in functions.values()})
+
+
 def measured_alone(
-    functions: Mapping[str, Function], rel: float, budget_s: float, devices: DevicesLike
+    functions: Mapping[str, Function],
+    rel: float,
+    budget_s: float,
+    least_s: float,
+    devices: DevicesLike,
 ) -> Alone:
     """Measure functions together; those that need copies of their arguments apart from the rest.
 
     `measure` runs what makes the copies before every call, as a span of its own, of which a
-    function that needs none should know nothing.
+    function that needs none should know nothing. Each measurement has ``least_s`` of the budget.
     """
     import torch
 
     plain = {name: f for name, f in functions.items() if not f.fresh}
     fresh = {name: f for name, f in functions.items() if f.fresh}
-    share = len(fresh) / len(functions)
+    fresh_s = budget_s * len(fresh) / len(functions)
     if plain and fresh:
-        share = min(max(share, _FEWEST_SHARE), 1 - _FEWEST_SHARE)
+        fresh_s = max(fresh_s, _FEWEST_SHARE * budget_s, least_s)
+        fresh_s = min(fresh_s, (1 - _FEWEST_SHARE) * budget_s, budget_s - least_s)
     groups = []
     with torch.inference_mode():
-        for group, part, reset in (
-            (plain, 1 - share, None), (fresh, share, _renewing(list(fresh.values())))
+        for group, seconds, reset in (
+            (plain, budget_s - fresh_s, None), (fresh, fresh_s, _renewing(list(fresh.values())))
         ):  # fmt: skip
             if group:
                 calls = {name: f.call for name, f in group.items()}
-                groups.append(_many(calls, rel, budget_s * part, devices, reset))
+                groups.append(
+                    measure_many(calls, rel=rel, budget_s=seconds, devices=devices, reset=reset)
+                )
     found = [m for group in groups for m in group.values()]
     few = [m.name for m in found if not m.converged]
     notes = []
@@ -194,24 +217,6 @@ def measured_alone(
             "longer budget_s, or fewer layers (depth=, match=); .measurements says why"
         )
     return Alone(tuple(groups), tuple(notes))
-
-
-def _many(
-    calls: dict[str, Callable[[], object]],
-    rel: float,
-    budget_s: float,
-    devices: DevicesLike,
-    reset: Callable[[], object] | None,
-) -> Measurements:
-    try:
-        return measure_many(calls, rel=rel, budget_s=budget_s, devices=devices, reset=reset)
-    except OptionError as error:
-        if "too short" not in str(error):
-            raise
-        raise OptionError(
-            f"{error} for each of the parts: in situ, layers alone, layers that change their "
-            "arguments; in all several times that"
-        ) from error
 
 
 def _renewing(functions: list[Function]) -> Callable[[], object]:

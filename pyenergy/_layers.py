@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from ._layer_alone import MODEL, Function, measured_alone, tried
+from ._api import trace as open_trace
+from ._campaign import scale_of
+from ._layer_alone import MODEL, Function, measured_alone, parts_of, tried
 from ._layer_capture import ModelInputs, capture, untouched
 from ._layer_energies import LayerEnergies
 from ._layer_in_situ import InSitu, measured_in_situ
@@ -14,6 +17,7 @@ from ._measure_options import Options
 from .attribution.layer_types import layer_type
 from .attribution.partition import few
 from .errors import OptionError
+from .units import engineering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["LayerEnergies", "layers"]
 
 _IN_SITU_SHARE = 0.25  # of the budget
-_SHORTEST_S = 0.3  # of a trace in situ
+_LEAST = 3.01  # update periods for each part, as `measure` needs
 
 
 def layers(
@@ -47,7 +51,9 @@ def layers(
     the model is the sum check (``capture``).
 
     Everything runs in inference mode, the model in whichever of training and evaluation it is.
-    Buffers (running means) and random states are restored.
+    Buffers (running means) and random states are restored. Inputs of layers are kept by reference
+    unless something changes them in place, and only while they fit into a quarter of the memory
+    that is free. In situ, the hooks' own time (a few microseconds a call) is in the model's.
 
     Parameters
     ----------
@@ -93,18 +99,22 @@ def layers(
     options = Options(rel=rel, budget_s=budget_s, devices=devices)
     chooser = _checked(depth, match)
     given = ModelInputs(inputs)
+    with open_trace(devices=devices) as trace:
+        scale_s = scale_of(trace)
     captured = capture(model, given, depth, chooser)
     with untouched(model):
         functions, of_layer, notes = _functions(captured)
         functions[MODEL] = tried(model, given.once())
         notes += _changing(functions)
+        least_s = _least_s(scale_s, parts_of(functions) + in_situ, options.budget_s)
         situ: InSitu | str | None = None
         situ_s = 0.0
         if in_situ:
-            situ_s = max(_IN_SITU_SHARE * options.budget_s, min(_SHORTEST_S, options.budget_s / 2))
+            situ_s = max(_IN_SITU_SHARE * options.budget_s, least_s)
             calls = sum(each.count for every in captured.calls.values() for each in every)
             situ = measured_in_situ(model, given, captured.modules, calls, situ_s, devices)
-        alone = measured_alone(functions, options.rel, options.budget_s - situ_s, devices)
+        alone_s = options.budget_s - situ_s
+        alone = measured_alone(functions, options.rel, alone_s, least_s, devices)
     said = [*captured.notes, *notes, *alone.notes]
     said += [situ] if isinstance(situ, str) else [] if situ is None else situ.notes
     if model.training:
@@ -121,6 +131,18 @@ def layers(
         _functions=of_layer,
         _in_situ=situ if isinstance(situ, InSitu) else None,
     )
+
+
+def _least_s(scale_s: float, parts: int, budget_s: float) -> float:
+    """The shortest that a part may last, s."""
+    least_s = _LEAST * scale_s
+    if budget_s < parts * least_s:
+        raise OptionError(
+            f"budget_s={budget_s:g} is too short for a sensor that speaks of "
+            f"{engineering(scale_s, 's')} at a time, in {parts} parts (in the model, alone, alone "
+            f"with copies); give at least {math.ceil(10 * parts * least_s) / 10:g}"
+        )
+    return least_s
 
 
 def _checked(

@@ -68,7 +68,9 @@ def _sum_check(found: LayerEnergies) -> list[str]:
         said.append(f"sum check: none, the model took {whole}")
     else:
         percent = format_with_uncertainty(100 * capture.ratio, 100 * capture.u, "%")
-        said.append(f"sum check: the layers alone add up to {percent} of the model's {whole}")
+        without = sum(found.alone(layer) is None for layer in found.calls)
+        but = f" (without {without} that could not run alone)" if without else ""
+        said.append(f"sum check: the layers alone add up to {percent} of the model's {whole}{but}")
     if found.coverage is not None:
         said.append(f"in the model: {found.coverage:.1%} of its energy is in these layers")
     return said

@@ -126,6 +126,7 @@ def test_a_layer_that_cannot_run_alone_is_not_zero() -> None:
     assert "told: it cannot run alone: RuntimeError: nobody told me" in said(found)
     assert rows["linear"]["microbenchmark_j"] > 0
     assert found.alone("told") is None
+    assert "(without 1 that could not run alone)" in str(found)
     # It is in the model's energy still, and so in what is attributed to no layer.
     assert found.table()["microbenchmark_j"].sum() == pytest.approx(found.model_energy.joules)
 
@@ -231,7 +232,13 @@ class Functional(nn.Module):
         (Twice(), X, {"depth": 1.5}, TypeError, "depth must be a number"),
         (Twice(), X, {"rel": 0}, OptionError, "rel"),
         (Twice(), X, {"budget_s": -1}, OptionError, "budget_s"),
-        (Twice(), X, {"budget_s": 0.02, "in_situ": False}, OptionError, "is too short"),
+        (
+            Twice(),
+            X,
+            {"budget_s": 0.02, "in_situ": False},
+            OptionError,
+            "is too short .* give at least 0.4",
+        ),
         (Twice(), X, {"devices": "nothing"}, pyenergy.errors.DeviceError, "nothing"),
     ],
 )
