@@ -11,6 +11,7 @@ from . import _core
 from ._attributing import Attributing
 from ._energies import METHODS
 from ._evaluation import Evaluation, span_table
+from ._phases import Phased
 from ._profiles import require_profile, without_profiles
 from .errors import DeviceError, OptionError
 from .recording.recorded import Recorded
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Trace"]
 
 
-class Trace(Attributing):
+class Trace(Attributing, Phased):
     """Energy of what ran inside `pyenergy.trace`, or of a recording that was loaded.
 
     A trace may be asked while it is still open; it then speaks of the time up to now. After it

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a trace says of its phases, steps and requests: sums over many windows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _windows
+from ._sums import summed
+from .errors import StateError
+from .units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from ._evaluation import Evaluation
+    from .attribution.steps import Step, Steps, Weights
+    from .attribution.steps_tables import WeightedWindows
+    from .recording.marks import Mark
+    from .recording.recorded import Recorded
+
+    Floats = NDArray[np.float64]
+    Times = NDArray[np.int64]
+
+__all__ = ["STEPS", "UNMARKED", "Phased"]
+
+STEPS = "steps"  # the annotation that steps are kept under
+UNMARKED = "(unmarked)"
+
+
+class Phased:
+    """The part of `Trace` that adds windows up: by the name of a mark, by step, by request."""
+
+    def _evaluated(self, method: str = "model", wait: bool = True) -> Evaluation:
+        raise NotImplementedError
+
+    def _recorded(self, wait: bool = True) -> Recorded:
+        raise NotImplementedError
+
+    def annotate(self, **values: Any) -> None:
+        """Keep JSON values with the trace."""
+        raise NotImplementedError
+
+    def phases(self) -> pl.DataFrame:
+        """Energy by name of the marks: one row a name, and one for the rest of the trace.
+
+        Marks of one name that overlap count once in time and energy; of a mark that reaches
+        outside the trace, the part inside counts. Marks of different names may overlap: rows then
+        add up to more than the trace. ``(unmarked)`` is the time in which no mark was open.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``name``, ``count`` (marks), ``time_s``, ``energy_j`` and its standard uncertainties
+            ``u_j`` and ``u_same_card_j`` (without the card's gain and offset), ``share`` of the
+            trace, ``power_w``; in order of the first mark.
+
+        Raises
+        ------
+        NoReadingsError
+            When a device in scope gave no usable reading.
+        """
+        import polars as pl
+
+        from .attribution.steps_tables import WeightedWindows, complement
+
+        recorded = self._recorded()
+        low, high = recorded.bounds_ns
+        marks = [m for m in recorded.marks if m.start_ns <= high and m.end_ns >= low]
+        names = list(dict.fromkeys(m.name for m in marks))
+        windows = [_united([m for m in marks if m.name == name], low, high) for name in names]
+        windows.append(complement(*_united(marks, low, high), (low, high)))
+        joules, u, own = self._sums([WeightedWindows(a, b, np.ones(len(a))) for a, b in windows])
+        time_s = np.array([int((b - a).sum()) / NS_PER_S for a, b in windows])
+        whole, _, _ = self._evaluated().windows([low], [high], None)
+        count = [sum(m.name == name for m in marks) for name in names]
+        return pl.DataFrame(
+            {
+                "name": pl.Series([*names, UNMARKED], dtype=pl.String),
+                "count": pl.Series([*count, len(windows[-1][0])], dtype=pl.Int64),
+                "time_s": time_s,
+                "energy_j": joules,
+                "u_j": u,
+                "u_same_card_j": own,
+                "share": joules / (float(whole[0]) or np.nan),
+                "power_w": np.divide(
+                    joules, time_s, out=np.full(len(joules), np.nan), where=time_s > 0
+                ),
+            }
+        )
+
+    def tokens(self) -> pl.DataFrame:
+        """Energy of each step of an engine that generated tokens, and of the time outside of them.
+
+        Steps are there after `integrations.transformers.generate`, `integrations.vllm` or
+        `add_steps`; a recording that was saved has them too. Columns: see
+        `attribution.steps_tables.tokens_table`.
+
+        Raises
+        ------
+        StateError
+            When no steps are kept with the trace.
+        NoReadingsError
+            When a device in scope gave no usable reading.
+        """
+        from .attribution.steps_tables import tokens_table
+
+        return tokens_table(self, self._steps())  # type: ignore[arg-type]
+
+    def requests(self, weights: Weights | None = None) -> pl.DataFrame:
+        """Energy of each request of an engine: its parts of the steps, by prefill and decode.
+
+        ``weights`` says how a step with prompts and decoded tokens is divided; None: a token is a
+        token. Columns: see `attribution.steps_tables.requests_table`. Raises what `tokens` does.
+        """
+        from .attribution.steps_tables import requests_table
+
+        return requests_table(self, self._steps(), weights)  # type: ignore[arg-type]
+
+    def add_steps(self, steps: Steps | Iterable[Step]) -> None:
+        """Keep an engine's steps with the trace, for `tokens` and `requests`; `save` writes them.
+
+        Steps that were kept before are replaced.
+
+        Raises
+        ------
+        OptionError
+            When steps overlap or are not in order of time.
+        WindowError
+            When one reaches outside the trace.
+        """
+        from .attribution.steps import Steps
+
+        found = Steps.of(steps)
+        _windows.checked(*found.edges_ns, self._recorded(wait=False).bounds_ns)
+        self.annotate(**{STEPS: found.to_json()})
+
+    def _steps(self) -> Steps:
+        from .attribution.steps import Steps
+
+        kept = self._recorded().extra.get(STEPS)
+        if kept is None:
+            raise StateError(
+                "no steps are kept with this trace: use "
+                "pyenergy.integrations.transformers.generate, or give them with trace.add_steps(...)"
+            )
+        return Steps.from_json(kept)
+
+    def _sums(self, rows: Sequence[WeightedWindows]) -> tuple[Floats, Floats, Floats]:
+        """(joules, u, u_same_card) of weighted sums of windows, all devices together."""
+        evaluated = self._evaluated()
+        for row in rows:
+            _windows.checked(row.starts_ns, row.ends_ns, evaluated.recorded.bounds_ns)
+        return summed(evaluated.chosen(None), rows)
+
+
+def _united(marks: Sequence[Mark], low: int, high: int) -> tuple[Times, Times]:
+    """The time in which any of the marks was open, inside [low, high]: in order, not touching."""
+    edges = np.array([(m.start_ns, m.end_ns) for m in marks], np.int64).reshape(-1, 2)
+    edges = np.clip(edges, low, high)
+    edges = edges[edges[:, 1] > edges[:, 0]]
+    edges = edges[np.argsort(edges[:, 0], kind="stable")]
+    if not len(edges):
+        return edges[:, 0], edges[:, 1]
+    reach = np.maximum.accumulate(edges[:, 1])
+    first = np.append(True, edges[1:, 0] > reach[:-1])
+    last = np.append(first[1:], True)
+    return edges[first, 0], reach[last]
