@@ -146,8 +146,8 @@ class Phased:
         kept = self._recorded().extra.get(STEPS)
         if kept is None:
             raise StateError(
-                "no steps are kept with this trace: use "
-                "pyenergy.integrations.transformers.generate, or give them with trace.add_steps(...)"
+                "no steps are kept with this trace: pyenergy.integrations.transformers.generate "
+                "records them, and trace.add_steps(...) takes any engine's"
             )
         return Steps.from_json(kept)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +108,7 @@ def test_steps_and_requests_add_up_to_the_trace(devices: tuple[str, ...]) -> Non
 def test_one_request_alone_is_as_certain_as_the_window_it_fills(trace: Trace) -> None:
     """A hundred steps that touch: what is not known of their inner edges cancels."""
     edges = np.linspace(2 * S, 4 * S, 101).astype(np.int64).tolist()
-    steps = [
-        Step(a, b, (Part("a", 0 if i else 5, 1),))
-        for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False))
-    ]
+    steps = [Step(a, b, (Part("a", 0 if i else 5, 1),)) for i, (a, b) in enumerate(pairwise(edges))]
     row = requests_table(trace, steps).row(0, named=True)
     energy = trace.window(2 * S, 4 * S)
     assert row["energy_j"] == pytest.approx(energy.joules, rel=1e-9)
@@ -124,7 +122,7 @@ def test_weights_that_alternate_do_not_pile_up_uncertainty(trace: Trace) -> None
     edges = np.linspace(2 * S, 4 * S, 101).astype(np.int64).tolist()
     steps = [
         Step(a, b, (Part("a", 0, 1 + i % 2), Part("b", 0, 1)))
-        for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False))
+        for i, (a, b) in enumerate(pairwise(edges))
     ]
     rows = requests_table(trace, steps)
     linear = tokens_table(trace, steps)["u_j"][:100].sum() * 7 / 12
@@ -211,7 +209,7 @@ _SHARED = taken()
 
 def test_steps_are_kept_with_a_saved_trace(tmp_path: Path) -> None:
     trace = taken()
-    with pytest.raises(StateError, match="no steps are kept with this trace.*add_steps"):
+    with pytest.raises(StateError, match=r"no steps are kept with this trace.*add_steps"):
         trace.tokens()
     trace.add_steps(example())
     before = trace.tokens()
