@@ -3,7 +3,9 @@
 
 The first token marks the end of prefill: `TokenClock` is a stopping criterion, which
 ``generate`` calls each time a token has been appended. Padding never counts, nor does anything
-after a request's end-of-sequence token.
+after a request's end-of-sequence token. Each call of the clock ends a step: of several tokens where
+an assistant's drafts were accepted, and more than one before the first token where the prompt is
+computed in chunks (``prefill_chunk_size``).
 """
 
 from __future__ import annotations
@@ -19,9 +21,13 @@ from .._energy import Energy, format_with_uncertainty
 from ..errors import OptionError
 from ..recording.marks import Mark
 from ..units import NS_PER_S, engineering
+from ._generated import Chunks, Prompts, count_outputs, shown_columns, steps_of
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from .._trace import Trace
+    from ..attribution.steps import Weights
 
 __all__ = ["Generation", "TokenClock", "generate"]
 
@@ -35,17 +41,26 @@ class TokenClock:
     Attributes
     ----------
     times_ns : list of int
-        When each step's token was known to the host, ns of CLOCK_MONOTONIC.
+        When each step's tokens existed, ns of CLOCK_MONOTONIC.
+    lengths : list of int
+        Columns that the sequences had then, the prompt's included; as a streamer: tokens so far.
+
+    Parameters
+    ----------
+    sync : bool
+        Wait for the device before a time is taken. ``generate`` waits for it right afterwards in
+        any case, to see whether a request has ended: nothing is held up.
     """
 
     def __init__(self, sync: bool = True) -> None:
         self.times_ns: list[int] = []
+        self.lengths: list[int] = []
         self._sync = sync
         self._prompt_shown = False
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         """As a stopping criterion: False for every request."""
-        self._tick(input_ids)
+        self._tick(input_ids, int(input_ids.shape[1]))
         import torch
 
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
@@ -53,18 +68,19 @@ class TokenClock:
     def put(self, value: Any) -> None:
         """As a streamer: the prompt first, then each token."""
         if self._prompt_shown:
-            self._tick(value)
+            new = int(value.shape[1]) if value.dim() > 1 else 1
+            self._tick(value, new + (self.lengths[-1] if self.lengths else 0))
         self._prompt_shown = True
 
     def end(self) -> None:
         """As a streamer: nothing more comes."""
 
-    def _tick(self, tensor: Any) -> None:
-        # The first token is the edge between prefill and decode: it must exist on the device.
-        # Later steps are not held up; generate() itself waits for each of them.
-        if self._sync and not self.times_ns and tensor.is_cuda:
+    def _tick(self, tensor: Any, length: int) -> None:
+        # A token is a step's edge when it exists on the device, not when it has been asked for.
+        if self._sync and tensor.is_cuda:
             sys.modules["torch"].cuda.synchronize(tensor.device)
         self.times_ns.append(_core.now_ns())
+        self.lengths.append(length)
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,8 @@ class Generation:
     trace : Trace
         The trace around it, with the spans ``prefill`` and ``decode``.
     prompt_tokens, output_tokens : tuple of int
-        By request, padding not counted; output up to and including end-of-sequence.
+        By request, padding not counted; output up to and including end-of-sequence, by returned
+        sequence where a request has several.
     first_token_ns : int or None
         When the first token existed, ns of CLOCK_MONOTONIC; None when none was generated.
     """
@@ -141,6 +158,26 @@ class Generation:
         """Output tokens of all requests per second of the whole call."""
         return sum(self.output_tokens) / ((self.end_ns - self.start_ns) / NS_PER_S)
 
+    def tokens(self) -> pl.DataFrame:
+        """Energy of each step, and of the time after the last: `Trace.tokens`.
+
+        Raises
+        ------
+        StateError
+            When the model's own ``generate`` runs in several passes, so that no steps are known.
+        """
+        return self.trace.tokens()
+
+    def requests(self, weights: Weights | None = None) -> pl.DataFrame:
+        """Energy of each request, ``"0"`` being the first of the batch: `Trace.requests`.
+
+        A step's energy is divided over the requests that were at work in it: a row that has ended
+        is padding, and what its computation took belongs to those that went on.
+
+        Raises what `tokens` does.
+        """
+        return self.trace.requests(weights)
+
     def summary(self) -> dict[str, str]:
         """Label and text of every figure, for a table."""
         rows = {
@@ -200,15 +237,23 @@ def generate(
 
     from ..attribution import ModuleSpans
 
-    clock = TokenClock((trace_options or {}).get("sync", True))
+    sync = (trace_options or {}).get("sync", True)
+    clock, chunks = TokenClock(sync), Chunks(model, kwargs, sync)
     criteria = [*(kwargs.pop("stopping_criteria", None) or []), clock]
     modules = ModuleSpans(model) if layers else None
-    with open_trace(**(trace_options or {})) as measured, modules or nullcontext():
+    prompts = Prompts.of(args, kwargs)
+    with open_trace(**(trace_options or {})) as measured, modules or nullcontext(), chunks:
         output = model.generate(*args, stopping_criteria=StoppingCriteriaList(criteria), **kwargs)
     start_ns, end_ns = measured.bounds_ns
     first_ns = clock.times_ns[0] if clock.times_ns else None
-    prompts, outputs = _count(model, output, args, kwargs, len(clock.times_ns))
-    result = Generation(output, measured, prompts, outputs, start_ns, first_ns, end_ns)
+    sequences = getattr(output, "sequences", output)
+    shown = shown_columns(model, args, kwargs, clock.lengths)
+    outputs = count_outputs(model, kwargs, sequences, shown)
+    prompts = prompts if prompts is not None else Prompts.none(len(outputs))
+    result = Generation(output, measured, prompts.tokens, outputs, start_ns, first_ns, end_ns)
+    steps = steps_of(prompts, outputs, shown, clock, chunks, start_ns)
+    if steps is not None:
+        measured.add_steps(steps)
     for name, a, b in (("prefill", start_ns, first_ns), ("decode", first_ns, end_ns)):
         if a is not None and b is not None:
             measured.add_span(Mark(name, a, b))
@@ -227,41 +272,3 @@ def _per(energy: Energy, tokens: int) -> Energy | None:
 
 def _time(value_s: float | None) -> str:
     return "none" if value_s is None else engineering(value_s, "s")
-
-
-def _count(
-    model: Any, output: Any, args: tuple[Any, ...], kwargs: dict[str, Any], steps: int
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Prompt and output tokens by request, without padding."""
-    sequences = getattr(output, "sequences", output)
-    inputs = args[0] if args else kwargs.get("input_ids", kwargs.get("inputs"))
-    embeds = kwargs.get("inputs_embeds")
-    mask = kwargs.get("attention_mask")
-    given = inputs if inputs is not None else embeds
-    requests = given.shape[0] if given is not None else sequences.shape[0]
-    if mask is not None:
-        prompts = tuple(int(n) for n in mask.sum(dim=-1))
-    else:
-        prompts = (int(given.shape[1]) if given is not None else 0,) * requests
-    if model.config.is_encoder_decoder:
-        shown = sequences.shape[1] - steps  # the decoder's start tokens
-    else:
-        shown = inputs.shape[1] if inputs is not None else 0
-    new = sequences[:, max(shown, 0) :]
-    return prompts, tuple(_until_end(row, _end_tokens(model, kwargs)) for row in new.tolist())
-
-
-def _end_tokens(model: Any, kwargs: dict[str, Any]) -> set[int]:
-    config = kwargs.get("generation_config") or model.generation_config
-    end = kwargs.get("eos_token_id", getattr(config, "eos_token_id", None))
-    if end is None:
-        return set()
-    return {int(token) for token in (end if isinstance(end, (list, tuple)) else [end])}
-
-
-def _until_end(tokens: list[int], ends: set[int]) -> int:
-    """Tokens up to and including the first end-of-sequence; what follows is padding."""
-    for position, token in enumerate(tokens):
-        if token in ends:
-            return position + 1
-    return len(tokens)
