@@ -82,6 +82,9 @@ class Part:
     recomputed_tokens : int
         Tokens, prompt or output, that were computed once more after a preemption: they cost
         energy and are neither prompt nor output a second time.
+    sequences : int
+        Outputs that the request has side by side, such as samples of one prompt: as many first
+        tokens come out of its prefill.
 
     Raises
     ------
@@ -93,15 +96,16 @@ class Part:
     prompt_tokens: int = 0
     output_tokens: int = 0
     recomputed_tokens: int = 0
+    sequences: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.request, str) or not self.request:
             raise OptionError(f"a request's id is text, got {self.request!r}")
         if self.request in (NOBODY, OUTSIDE):
             raise OptionError(f"{self.request!r} is a row of the tables, no request's id")
-        for name in ("prompt_tokens", "output_tokens", "recomputed_tokens"):
+        for name in ("prompt_tokens", "output_tokens", "recomputed_tokens", "sequences"):
             value = getattr(self, name)
-            if type(value) is not int or value < 0:
+            if type(value) is not int or value < (name == "sequences"):
                 raise OptionError(
                     f"{name} of request {self.request!r} must be a whole number, got {value!r}"
                 )
@@ -114,7 +118,9 @@ class Part:
     @property
     def decoded(self) -> int:
         """Positions that weigh as decoded tokens."""
-        return max(self.output_tokens - 1, 0) if self.is_prefill else max(self.output_tokens, 1)
+        if self.is_prefill:
+            return max(self.output_tokens - self.sequences, 0)
+        return max(self.output_tokens, 1)
 
     def weights(self, by: Weights) -> tuple[float, float]:
         """(prefill, decode) of this request in the step."""
@@ -259,8 +265,14 @@ class Steps:
             "end_ns": [step.end_ns for step in self.steps],
             "parts": [
                 [
-                    [number[p.request], p.prompt_tokens, p.output_tokens, p.recomputed_tokens]
-                    for p in step.parts
+                    [
+                        number[part.request],
+                        part.prompt_tokens,
+                        part.output_tokens,
+                        part.recomputed_tokens,
+                        part.sequences,
+                    ]
+                    for part in step.parts
                 ]
                 for step in self.steps
             ],

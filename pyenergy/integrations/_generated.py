@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a call of transformers' ``generate`` made: prompts, outputs, and the steps between.
 
-A request is a row of the batch that was passed in. Its part of a step is the prompt that was
+A request is a row of the batch that was passed in, also where several sequences are returned for
+it: its prompt counts once. Its part of a step is the prompt that was
 computed in it (chunk by chunk, and without what a cache had) and the columns of the output that
 the step added, up to and including its end-of-sequence token.
 """
@@ -171,13 +172,13 @@ def steps_of(
     for (end_ns, _), (start, stop) in zip(parts, pairwise([prompts.cached, *stops]), strict=True):
         made = columns[0] if end_ns == clock.times_ns[0] else (0, 0)
         tokens = zip(prompts.computed(start, stop), of_request, strict=True)
-        found = [Part(str(i), n, _made(rows, *made)) for i, (n, rows) in enumerate(tokens)]
+        found = [Part(str(i), n, _made(rows, *made), 0, each) for i, (n, rows) in enumerate(tokens)]
         # A chunk that is all padding for a request does nothing for it.
         at_work = [p for p in found if p.prompt_tokens or p.output_tokens] or found
         steps.append(Step(begin, end_ns, tuple(at_work)))
         begin = end_ns
     for end_ns, made in zip(clock.times_ns[1:], columns[1:], strict=True):
-        found = [Part(str(i), 0, _made(rows, *made)) for i, rows in enumerate(of_request)]
+        found = [Part(str(i), 0, _made(rows, *made), 0, each) for i, rows in enumerate(of_request)]
         at_work = [p for p in found if p.output_tokens] or found
         steps.append(Step(begin, end_ns, tuple(at_work)))
         begin = end_ns

@@ -52,6 +52,7 @@ def test_phases_of_steps_are_told_by_what_was_computed() -> None:
     # The first token comes out of the prefill itself; a draft that was accepted with it does not.
     assert Step(0, 1, (Part("a", 5, 1),)).phase == "prefill"
     assert Step(0, 1, (Part("a", 5, 3),)).phase == "mixed"
+    assert Step(0, 1, (Part("a", 5, 3, sequences=3),)).phase == "prefill"
 
 
 def test_a_step_is_divided_by_what_was_computed() -> None:
@@ -229,6 +230,7 @@ def test_steps_are_kept_with_a_saved_trace(tmp_path: Path) -> None:
         (lambda: Part("a", -1), OptionError, "prompt_tokens of request 'a' must be a whole"),
         (lambda: Part("a", 1, 0.5), OptionError, "output_tokens of request 'a'"),
         (lambda: Part("a", 1, 0, True), OptionError, "recomputed_tokens of request 'a'"),
+        (lambda: Part("a", 1, 0, 0, 0), OptionError, "sequences of request 'a'"),
         (lambda: Part(3), OptionError, "id is text, got 3"),
         (lambda: Part(""), OptionError, "id is text"),
         (lambda: Part(OUTSIDE), OptionError, "a row of the tables"),
