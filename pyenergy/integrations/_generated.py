@@ -65,7 +65,7 @@ class Prompts:
 
     @classmethod
     def none(cls, requests: int) -> Prompts:
-        """Of requests that were begun without a prompt."""
+        """Of requests that were begun without a prompt of tokens."""
         return cls(((),) * requests)
 
     @property
@@ -172,7 +172,12 @@ def steps_of(
     for (end_ns, _), (start, stop) in zip(parts, pairwise([prompts.cached, *stops]), strict=True):
         made = columns[0] if end_ns == clock.times_ns[0] else (0, 0)
         tokens = zip(prompts.computed(start, stop), of_request, strict=True)
-        found = [Part(str(i), n, _made(rows, *made), 0, each) for i, (n, rows) in enumerate(tokens)]
+        # Without a prompt the prefill is that of the start tokens.
+        begun = 0 if prompts.width else shown
+        found = [
+            Part(str(i), n + begun, _made(rows, *made), 0, each)
+            for i, (n, rows) in enumerate(tokens)
+        ]
         # A chunk that is all padding for a request does nothing for it.
         at_work = [p for p in found if p.prompt_tokens or p.output_tokens] or found
         steps.append(Step(begin, end_ns, tuple(at_work)))
@@ -214,7 +219,9 @@ def count_outputs(
 
 
 def _inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return args[0] if args else kwargs.get("input_ids", kwargs.get("inputs"))
+    """The prompt's tokens; what is no tokens (a spectrum, an image) is no prompt here."""
+    inputs = args[0] if args else kwargs.get("input_ids", kwargs.get("inputs"))
+    return None if inputs is None or inputs.is_floating_point() else inputs
 
 
 def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@ from ..errors import OptionError
 from ..recording.marks import Mark
 from ..units import NS_PER_S, engineering
 from ._generated import Chunks, Prompts, count_outputs, shown_columns, steps_of
+from ._per import per
 
 if TYPE_CHECKING:
     import polars as pl
@@ -126,17 +127,17 @@ class Generation:
     @property
     def joules_per_output_token(self) -> Energy | None:
         """(E_prefill + E_decode) / sum of output tokens; None without output tokens."""
-        return _per(self.energy, sum(self.output_tokens))
+        return per(self.energy, sum(self.output_tokens))
 
     @property
     def joules_per_prefill_token(self) -> Energy | None:
         """E_prefill / sum of prompt tokens."""
-        return _per(self.prefill, sum(self.prompt_tokens))
+        return per(self.prefill, sum(self.prompt_tokens))
 
     @property
     def joules_per_decode_token(self) -> Energy | None:
         """E_decode / sum of (n_r - 1): prefill made each request's first token."""
-        return _per(self.decode, self._decode_tokens)
+        return per(self.decode, self._decode_tokens)
 
     @property
     def ttft_s(self) -> float | None:
@@ -260,14 +261,6 @@ def generate(
     if modules is not None:
         measured.attach(modules)
     return result
-
-
-def _per(energy: Energy, tokens: int) -> Energy | None:
-    if tokens <= 0:
-        return None
-    return Energy(
-        energy.joules / tokens, energy.u / tokens, energy.method, energy.scope, energy.notes
-    )
 
 
 def _time(value_s: float | None) -> str:
