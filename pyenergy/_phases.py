@@ -10,6 +10,7 @@ import numpy as np
 from . import _windows
 from ._sums import summed
 from .errors import StateError
+from .recording.marks import Mark
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ._evaluation import Evaluation
     from .attribution.steps import Step, Steps, Weights
     from .attribution.steps_tables import WeightedWindows
-    from .recording.marks import Mark
     from .recording.recorded import Recorded
 
     Floats = NDArray[np.float64]
@@ -44,6 +44,10 @@ class Phased:
 
     def annotate(self, **values: Any) -> None:
         """Keep JSON values with the trace."""
+        raise NotImplementedError
+
+    def add_span(self, mark: Mark) -> None:
+        """Label a span after the fact."""
         raise NotImplementedError
 
     def phases(self) -> pl.DataFrame:
@@ -122,10 +126,19 @@ class Phased:
 
         return requests_table(self, self._steps(), weights)  # type: ignore[arg-type]
 
-    def add_steps(self, steps: Steps | Iterable[Step]) -> None:
+    def add_steps(self, steps: Steps | Iterable[Step], *, mark: bool = True) -> None:
         """Keep an engine's steps with the trace, for `tokens` and `requests`; `save` writes them.
 
         Steps that were kept before are replaced.
+
+        Parameters
+        ----------
+        steps : Steps or sequence of Step
+            Inside the trace.
+        mark : bool
+            Label each step with what it was and how many requests it had, to a factor of two
+            (``decode x3-4``). With labels the powers of steps of a kind are solved for together:
+            a sensor that updates ten times a second tells little of single steps otherwise.
 
         Raises
         ------
@@ -139,6 +152,11 @@ class Phased:
         found = Steps.of(steps)
         _windows.checked(*found.edges_ns, self._recorded(wait=False).bounds_ns)
         self.annotate(**{STEPS: found.to_json()})
+        if mark:
+            there = {(m.name, m.start_ns, m.end_ns) for m in self._recorded(wait=False).marks}
+            for step in found.steps:
+                if (step.kind, step.start_ns, step.end_ns) not in there:
+                    self.add_span(Mark(step.kind, step.start_ns, step.end_ns))
 
     def _steps(self) -> Steps:
         from .attribution.steps import Steps

@@ -89,8 +89,10 @@ def _sum(model: DeviceEnergies, row: _Runs, each: Floats) -> tuple[float, float,
     least = np.minimum(linear, _by_stretch(model, row, each))
     if isinstance(model.model, ActivityModel):
         found = combined([model], weights[None, :], starts, ends)
+        # It leaves the counter out of the energy: by how much that moved the sum, it may be wrong.
+        moved2 = (joules - float(found.joules[0])) ** 2
         both = found.cov(same_card=False)[0, 0], found.cov()[0, 0]
-        least = np.minimum(least, np.sqrt(np.maximum(both, 0.0)))
+        least = np.minimum(least, np.sqrt(np.maximum(both, 0.0) + moved2))
     return joules, float(least[0]), float(least[1])
 
 

@@ -172,6 +172,15 @@ class Step:
         return "prefill" if prefill else "decode" if decode else "none"
 
     @property
+    def kind(self) -> str:
+        """Phase and number of requests to a factor of two: steps of a kind draw about the same."""
+        if not self.parts:
+            return self.phase
+        most = 1 << (len(self.parts) - 1).bit_length()
+        few = most // 2 + 1
+        return f"{self.phase} x{most}" if few >= most else f"{self.phase} x{few}-{most}"
+
+    @property
     def prompt_tokens(self) -> int:
         """Prompt tokens computed, of all requests."""
         return sum(part.prompt_tokens for part in self.parts)

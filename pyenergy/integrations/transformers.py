@@ -254,7 +254,7 @@ def generate(
     result = Generation(output, measured, prompts.tokens, outputs, start_ns, first_ns, end_ns)
     steps = steps_of(prompts, outputs, shown, clock, chunks, start_ns)
     if steps is not None:
-        measured.add_steps(steps)
+        measured.add_steps(steps, mark=False)  # prefill and decode are marked
     for name, a, b in (("prefill", start_ns, first_ns), ("decode", first_ns, end_ns)):
         if a is not None and b is not None:
             measured.add_span(Mark(name, a, b))

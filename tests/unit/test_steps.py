@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from attached import BOUNDS, S, taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulate import START_NS, sampled
 
 import pyenergy
 from pyenergy import Trace
 from pyenergy.attribution.steps import NOBODY, OUTSIDE, Part, Step, Steps, Weights
 from pyenergy.attribution.steps_tables import requests_table, tokens_table
 from pyenergy.errors import OptionError, RecordingError, StateError, WindowError
+from pyenergy.testing import simulated
 
 
 def example() -> Steps:
@@ -53,6 +56,72 @@ def test_phases_of_steps_are_told_by_what_was_computed() -> None:
     assert Step(0, 1, (Part("a", 5, 1),)).phase == "prefill"
     assert Step(0, 1, (Part("a", 5, 3),)).phase == "mixed"
     assert Step(0, 1, (Part("a", 5, 3, sequences=3),)).phase == "prefill"
+
+
+def test_steps_of_a_kind_have_one_label() -> None:
+    def kind(requests: int) -> str:
+        return Step(0, 1, tuple(Part(str(i), 0, 1) for i in range(requests))).kind
+
+    found = [kind(n) for n in (0, 1, 2, 3, 4, 5, 8, 9)]
+    assert found == [
+        "none", "decode x1", "decode x2", "decode x3-4", "decode x3-4", "decode x5-8",
+        "decode x5-8", "decode x9-16",
+    ]  # fmt: skip
+
+
+def test_steps_that_are_added_are_labelled_once() -> None:
+    trace, plain = taken(), taken()
+    for _ in range(2):
+        trace.add_steps(example())
+    plain.add_steps(example(), mark=False)
+    assert trace.spans()["name"].to_list() == ["prefill x2", "mixed x2", "decode x1", "mixed x2"]
+    assert len(plain.spans()) == 0
+    rows = trace.phases().rows_by_key("name", named=True, unique=True)
+    assert rows["mixed x2"]["count"] == 2
+
+
+def served(rng: np.random.Generator) -> tuple[list[tuple[int, float]], list[Step], list[float]]:
+    """Power of a made-up engine, its steps, and the joules of each: steps of 8 to 90 ms."""
+    script, steps, joules = {0: 60.0}, [], []
+    now = START_NS + S // 5
+    while now < START_NS + 9 * S:
+        prefill = bool(rng.random() < 0.15)
+        live = [f"r{j}" for j in range(max(0, len(steps) // 40 - 2), len(steps) // 40 + 1)]
+        prompts = [int(rng.integers(5, 50)) if prefill and n == live[-1] else 0 for n in live]
+        parts = tuple(
+            Part(n, prompt, int(rng.integers(1, 4)))
+            for n, prompt in zip(live, prompts, strict=True)
+        )
+        length = int(rng.integers(30, 90) if prefill else rng.integers(8, 30)) * 1_000_000
+        watts = 320.0 if prefill else 150.0 + 20.0 * len(live)
+        script |= {now: watts, now + length: 60.0}
+        steps.append(Step(now, now + length, parts))
+        joules.append(watts * length / S)
+        now += length + (0 if rng.random() < 0.7 else int(rng.integers(1, 20)) * 1_000_000)
+    return list(script.items()), steps, joules
+
+
+# With seed 6 the energy counter of the H100 moves the sums by half a percent.
+@pytest.mark.parametrize(("card", "seed"), [("a100", 0), ("h100", 6)])
+def test_requests_of_steps_shorter_than_the_sensor_are_within_their_uncertainty(
+    card: str, seed: int
+) -> None:
+    script, steps, joules = served(np.random.default_rng(seed))
+    truth: dict[str, float] = {}
+    for step, energy in zip(steps, joules, strict=True):
+        for part, share in zip(step.parts, step.shares(Weights()).sum(axis=1), strict=True):
+            truth[part.request] = truth.get(part.request, 0.0) + energy * share
+    with simulated(card) as world:
+        world[0].script(script)
+        trace = sampled(seconds=10)
+    trace.add_steps(steps)
+    table, each = trace.requests(), trace.tokens()
+    assert table["energy_j"].sum() == pytest.approx(trace.energy.joules, rel=1e-9)
+    for row in table.filter(pl.col("request") != OUTSIDE).iter_rows(named=True):
+        assert abs(row["energy_j"] - truth[row["request"]]) < 3 * row["u_same_card_j"]
+        assert row["u_same_card_j"] < 0.03 * row["energy_j"]  # without labels: about all of it
+    # Known better than its steps one by one, whose errors are not all the same.
+    assert table["u_same_card_j"][:-1].sum() < 0.7 * each["u_same_card_j"][:-1].sum()
 
 
 def test_a_step_is_divided_by_what_was_computed() -> None:
