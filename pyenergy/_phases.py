@@ -76,16 +76,18 @@ class Phased:
         recorded = self._recorded()
         low, high = recorded.bounds_ns
         marks = [m for m in recorded.marks if m.start_ns <= high and m.end_ns >= low]
-        names = list(dict.fromkeys(m.name for m in marks))
-        windows = [_united([m for m in marks if m.name == name], low, high) for name in names]
+        by_name: dict[str, list[Mark]] = {}
+        for mark in marks:
+            by_name.setdefault(mark.name, []).append(mark)
+        windows = [_united(mine, low, high) for mine in by_name.values()]
         windows.append(complement(*_united(marks, low, high), (low, high)))
         joules, u, own = self._sums([WeightedWindows(a, b, np.ones(len(a))) for a, b in windows])
         time_s = np.array([int((b - a).sum()) / NS_PER_S for a, b in windows])
         whole, _, _ = self._evaluated().windows([low], [high], None)
-        count = [sum(m.name == name for m in marks) for name in names]
+        count = [len(mine) for mine in by_name.values()]
         return pl.DataFrame(
             {
-                "name": pl.Series([*names, UNMARKED], dtype=pl.String),
+                "name": pl.Series([*by_name, UNMARKED], dtype=pl.String),
                 "count": pl.Series([*count, len(windows[-1][0])], dtype=pl.Int64),
                 "time_s": time_s,
                 "energy_j": joules,

