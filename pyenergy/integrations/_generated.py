@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from .. import _core
 from ..attribution.steps import Part, Step, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 __all__ = ["Chunks", "Prompts", "count_outputs", "shown_columns", "steps_of"]
 
@@ -30,19 +34,19 @@ class Ticks(Protocol):
     lengths: list[int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prompts:
     """The prompts of a batch: for each request which of its columns are tokens.
 
     Attributes
     ----------
-    columns : tuple of tuple of bool
-        One row for each request; padding is False.
+    columns : ndarray of bool, shape (requests, columns)
+        Padding is False.
     cached : int
         Columns from the left that a cache held already.
     """
 
-    columns: tuple[tuple[bool, ...], ...]
+    columns: NDArray[np.bool_]
     cached: int = 0
 
     @classmethod
@@ -56,31 +60,32 @@ class Prompts:
         if given is None:
             return None
         if mask is not None:
-            columns = tuple(tuple(bool(n) for n in row) for row in mask.tolist())
+            columns = mask.bool().cpu().numpy()
         else:
-            columns = ((True,) * int(given.shape[1]),) * int(given.shape[0])
+            columns = np.ones((int(given.shape[0]), int(given.shape[1])), np.bool_)
         cache = kwargs.get("past_key_values")
-        length = getattr(cache, "get_seq_length", lambda: 0)()
-        return cls(columns, int(length) if columns and len(columns[0]) > length else 0)
+        length = int(getattr(cache, "get_seq_length", lambda: 0)())
+        return cls(columns, length if columns.shape[1] > length else 0)
 
     @classmethod
     def none(cls, requests: int) -> Prompts:
         """Of requests that were begun without a prompt of tokens."""
-        return cls(((),) * requests)
+        return cls(np.zeros((requests, 0), np.bool_))
 
     @property
     def tokens(self) -> tuple[int, ...]:
         """Tokens of each prompt, padding not counted."""
-        return tuple(sum(row) for row in self.columns)
+        return tuple(self.columns.sum(axis=1).tolist())
 
     def computed(self, start: int, stop: int) -> list[int]:
         """Tokens of each request in columns ``start`` to ``stop``, cached ones left out."""
-        return [sum(row[max(start, self.cached) : stop]) for row in self.columns]
+        found: list[int] = self.columns[:, max(start, self.cached) : stop].sum(axis=1).tolist()
+        return found
 
     @property
     def width(self) -> int:
         """Columns."""
-        return len(self.columns[0]) if self.columns else 0
+        return int(self.columns.shape[1])
 
 
 class Chunks:
