@@ -19,6 +19,7 @@ A step's statistics have latencies and totals, and name a request only when it e
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,8 @@ class Request:
     finished : Finished or None
     prompt, made, again : dict of int to int
         Prompt tokens computed, tokens made, tokens computed once more.
+    total : int
+        Tokens made so far.
     """
 
     first: int
@@ -66,24 +69,30 @@ class Request:
     prompt: dict[int, int] = field(default_factory=dict)
     made: dict[int, int] = field(default_factory=dict)
     again: dict[int, int] = field(default_factory=dict)
+    total: int = 0
 
     @property
     def last(self) -> int:
         """Step of its last token so far."""
-        return max(self.made, default=self.first)
+        return next(reversed(self.made), self.first)
 
     def slack(self, step: int) -> int:
         """Steps that are left from this one, less the tokens that are left to make."""
         if self.finished is None or self.first < 0:
             return 0
-        return (self.end - step + 1) - (self.finished.output_tokens - sum(self.made.values()))
+        return (self.end - step + 1) - (self.finished.output_tokens - self.total)
+
+    def make(self, step: int, tokens: int) -> None:
+        """Give it tokens in a step, which comes after all that it has."""
+        self.made[step] = self.made.get(step, 0) + tokens
+        self.total += tokens
 
     @property
     def is_off(self) -> bool:
         """Whether it was seen from its first token and has others than the engine counted."""
         if self.finished is None or self.first < 0:
             return False
-        return sum(self.made.values()) != self.finished.output_tokens
+        return self.total != self.finished.output_tokens
 
 
 def reconstructed(records: Sequence[Record]) -> list[Request]:
@@ -107,10 +116,21 @@ def _engine_times(records: Sequence[Record]) -> list[float]:
     for number, record in enumerate(records):
         since_s = (record.t_ns - records[number - 1].t_ns) / NS_PER_S if number else 0.0
         guess = (times[-1] if times else 0.0) + since_s
-        exact = [t + min(record.between_s) for t in times] if record.between_s else []
-        near = [t for t in exact if abs(t - guess) <= max(0.5 * since_s, _LATE_S)]
-        times.append(min(near, key=lambda t: abs(t - guess)) if near else guess)
+        if record.between_s and times:
+            shortest_s = min(record.between_s)
+            exact = times[_nearest(times, guess - shortest_s)] + shortest_s
+            if abs(exact - guess) <= max(0.5 * since_s, _LATE_S):
+                guess = exact
+        times.append(guess)
     return times
+
+
+def _nearest(times: list[float], t_s: float) -> int:
+    """Index of the time that is nearest; they are in order."""
+    after = bisect_left(times, t_s)
+    if after == len(times) or (after and t_s - times[after - 1] < times[after] - t_s):
+        return after - 1
+    return after
 
 
 def _begun(records: Sequence[Record]) -> list[Request]:
@@ -134,26 +154,23 @@ def _begun(records: Sequence[Record]) -> list[Request]:
 
 def _end(requests: list[Request], records: Sequence[Record]) -> None:
     """Match the ends of requests to their beginnings; some began before the log did."""
+    begun = sorted(requests, key=lambda r: r.arrival_s or 0.0)
+    arrived = [r.arrival_s or 0.0 for r in begun]
     for number, record in enumerate(records):
         for finished in record.finished:
             if not finished.output_tokens:
                 continue  # given up before its first token
             assert record.stamp_s is not None
             arrival_s = record.stamp_s - finished.e2e_s
-            same = [
-                r
-                for r in requests
-                if r.finished is None
-                and 0 <= r.first <= number
-                and r.arrival_s is not None
-                and abs(r.arrival_s - arrival_s) <= _SAME_S
-            ]
+            first = bisect_left(arrived, arrival_s - _SAME_S)
+            same = begun[first : bisect_right(arrived, arrival_s + _SAME_S)]
+            same = [r for r in same if r.finished is None and r.first <= number]
             if not same:
                 same = [Request(-1, number)]
                 requests.append(same[0])
-            decode_ns = round(finished.decode_s * NS_PER_S)
-            now_ns = record.t_ns
-            found = min(same, key=lambda r: abs(now_ns - records[max(r.first, 0)].t_ns - decode_ns))
+            began_ns = record.t_ns - round(finished.decode_s * NS_PER_S)
+            off_ns = [abs(records[max(r.first, 0)].t_ns - began_ns) for r in same]
+            found = same[off_ns.index(min(off_ns))]
             found.finished, found.end = finished, number
 
 
@@ -187,7 +204,7 @@ def _source(times: list[float], number: int, between_s: float) -> int:
     since = times[number] - between_s
     if not number or since < times[0] - _LATE_S:
         return -1
-    return min(range(number), key=lambda step: abs(times[step] - since))
+    return min(_nearest(times, since), number - 1)
 
 
 def _misfit(request: Request, number: int, target: int) -> tuple[bool, int]:
@@ -210,17 +227,17 @@ def _tokens(present: list[Request], number: int, record: Record) -> None:
         _compute_again(back, number, record)
     left = record.output_tokens
     for request in present:
-        request.made[number] = min(left, 1)
+        request.make(number, min(left, 1))
         left -= request.made[number]
     drafted = [r for r in present if r.first != number] or present
     for _ in range(left if drafted else 0):
         hungry = min(drafted, key=lambda r: (r.finished is None, r.slack(number + 1)))
-        hungry.made[number] += 1
+        hungry.make(number, 1)
 
 
 def _compute_again(back: list[Request], number: int, record: Record) -> None:
     """The context of requests that were preempted: by what the prefix cache did not have."""
-    context = [(r.finished.prompt_tokens if r.finished else 0) + sum(r.made.values()) for r in back]
+    context = [(r.finished.prompt_tokens if r.finished else 0) + r.total for r in back]
     lost = record.again_queried - record.again_hit if record.again_queried else sum(context)
     for request, tokens in zip(back, context, strict=True):
         request.again[number] = lost * tokens // max(sum(context), 1)
@@ -242,8 +259,11 @@ def _prompts(requests: list[Request], records: Sequence[Record], times: list[flo
             tokens -= take
             if room is not None:
                 budget[step] = max(room - take, 0)
+    begun_in: dict[int, list[Request]] = {}
+    for request in requests:
+        begun_in.setdefault(request.first, []).append(request)
     for number, record in enumerate(records):
-        begun = [r for r in requests if r.first == number]
+        begun = begun_in.get(number, [])
         unknown = [r for r in begun if r.finished is None]
         told = [r.finished for r in begun if r.finished is not None]
         rest = record.prompt_tokens - sum(f.prompt_tokens - f.cached_tokens for f in told)
@@ -261,12 +281,16 @@ def _scheduled(request: Request, times: list[float]) -> float:
 def _prefill_steps(request: Request, times: list[float]) -> list[int]:
     """Steps from when it was scheduled to its first token, which is in the last of them."""
     since = _scheduled(request, times)
-    found = []
-    for step in range(request.first):
-        begun = times[step - 1] if step else times[0]
-        if since < begun + _EARLY * (times[step] - begun):
-            found.append(step)
-    return [*found, request.first]
+    earliest = request.first
+    while earliest and since < _latest_start(times, earliest - 1):
+        earliest -= 1
+    return list(range(earliest, request.first + 1))
+
+
+def _latest_start(times: list[float], step: int) -> float:
+    """Until when what was scheduled is taken to have been for this step."""
+    begun = times[step - 1] if step else times[0]
+    return begun + _EARLY * (times[step] - begun)
 
 
 def _name(requests: list[Request]) -> None:

@@ -108,6 +108,11 @@ class StepLog:
             found = recorded(self._now_ns(), scheduler_stats, iteration_stats)
             self._records.setdefault(engine, []).append(found)
 
+    def clear(self) -> None:
+        """Forget what was logged, between traces of an engine that runs for long."""
+        self._records.clear()
+        self._begun_ns = self._now_ns()
+
     def steps(
         self, bounds_ns: tuple[int, int] | None = None, *, engine: int | None = None
     ) -> Steps:
@@ -129,14 +134,15 @@ class StepLog:
         """
         records = self._of(engine)
         requests = reconstructed(records)
+        parts = _parts(requests)
         low, high = bounds_ns if bounds_ns is not None else (self._begun_ns, records[-1].t_ns)
         steps, before_ns = [], self._begun_ns
         for number, record in enumerate(records):
             start_ns = _start(records, number, before_ns)
             before_ns = record.t_ns
             if low <= record.t_ns <= high:
-                parts = () if record.is_dummy else _parts(requests, number)
-                steps.append(Step(max(start_ns, low), record.t_ns, parts))
+                mine = () if record.is_dummy else tuple(parts.get(number, ()))
+                steps.append(Step(max(start_ns, low), record.t_ns, mine))
         arrivals = {r.name: r.arrival_ns for r in requests if r.arrival_ns is not None}
         return Steps(tuple(steps), arrivals, "vLLM stat logger", _notes(records, requests))
 
@@ -180,12 +186,13 @@ def _notes(records: list[Record], requests: list[Request]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _parts(requests: list[Request], number: int) -> tuple[Part, ...]:
-    found = [
-        (r, r.prompt.get(number, 0), r.made.get(number), r.again.get(number, 0)) for r in requests
-    ]
-    return tuple(
-        Part(request.name, prompt, made or 0, again)
-        for request, prompt, made, again in found
-        if prompt or made is not None or again
-    )
+def _parts(requests: list[Request]) -> dict[int, list[Part]]:
+    """The parts of every step, by its number."""
+    found: dict[int, list[Part]] = {}
+    for request in requests:
+        for step in sorted({*request.prompt, *request.made, *request.again}):
+            prompt, again = request.prompt.get(step, 0), request.again.get(step, 0)
+            if prompt or again or step in request.made:
+                part = Part(request.name, prompt, request.made.get(step, 0), again)
+                found.setdefault(step, []).append(part)
+    return found
