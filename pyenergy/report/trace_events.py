@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Times = NDArray[np.int64]
     ToFile = Callable[[Times], Times]
 
-__all__ = ["events", "lanes", "microseconds"]
+__all__ = ["events", "lanes", "microseconds", "unread"]
 
 # Of processes and threads: larger than any of Linux (at most 2^22) and than any GPU's number, so
 # that nothing in a profiler's file has one of these.
@@ -189,19 +189,26 @@ def _readings(
     yield from writer.counter(
         title, meta.unit, np.maximum(runs.t_first_ns[seen], low), runs.value[seen]
     )
-    starts, ends = _unread(runs, device.gap_ns, bounds)
+    starts, ends = unread(runs, device.gap_ns, bounds)
     nothing = json.dumps("not read"), _args(note="the counter holds its last value meanwhile")
     yield from writer.slices(f"{channel}: not read", starts, ends, lambda _: nothing)
 
 
-def _unread(runs: Runs, gap_ns: int, bounds: tuple[int, int]) -> tuple[Times, Times]:
-    """Stretches in which a channel gave nothing: failed reads, and silence of ``gap_ns``."""
+def unread(runs: Runs, gap_ns: int, bounds: tuple[int, int]) -> tuple[Times, Times]:
+    """Stretches in which a channel gave nothing: failed reads, and silence.
+
+    Silence is more than ``gap_ns`` without a read, and more than three times what lies between the
+    channel's reads as a rule: clocks and temperatures are read more rarely than power.
+    """
     usable = np.flatnonzero(runs.usable)
     low, high = bounds
     starts = np.concatenate([[low], runs.read_last_ns[usable]]).astype(np.int64)
     ends = np.concatenate([runs.t_first_ns[usable], [high]]).astype(np.int64)
     failed = np.diff(np.concatenate([[-1], usable, [len(runs)]])) > 1
-    longest = gap_ns if gap_ns > 0 else max(high - low, 1)
+    longest = gap_ns if gap_ns > 0 else high - low
+    reads = int(runs.count.sum())
+    if reads > 1:
+        longest = max(longest, 3 * int(runs.t_last_ns[-1] - runs.t_first_ns[0]) // (reads - 1))
     empty = failed | (ends - starts > longest)
     starts, ends = starts.clip(low, high), ends.clip(low, high)
     empty &= ends > starts
