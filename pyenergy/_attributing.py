@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from .errors import NoReadingsError, OptionError, StateError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
+    from pathlib import Path
 
     import polars as pl
 
@@ -210,6 +212,21 @@ class Attributing:
         names = _devices(operations, evaluated, device)
         found = [evaluated.attributed(name) for name in names]
         return [(each, each.shares(static)) for each in found]
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write a page that shows where the joules went, one HTML file that needs no network.
+
+        The energy with its interval, power over time with the marks, tree map and tables by layer
+        and kernel where operations are attached, the uncertainty budget, sensors and provenance.
+
+        Raises
+        ------
+        RecordingError
+            When the file cannot be written.
+        """
+        from .report.html import write_html
+
+        return write_html(self, path)  # type: ignore[arg-type]  # `Trace` is the only one
 
 
 def _devices(operations: Operations, evaluated: Evaluation, device: str | None) -> list[str]:

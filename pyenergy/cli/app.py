@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from . import calibrate, demo, devices, doctor, import_log, kernels, run, show
+from . import calibrate, demo, devices, doctor, import_log, kernels, report, run, show
 
 __all__ = ["app"]
 
@@ -23,6 +23,7 @@ app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_o
 )
 app.command("show")(show.command)
 app.command("kernels")(kernels.command)
+app.command("report")(report.command)
 app.command("import")(import_log.command)
 app.command("calibrate")(calibrate.command)
 app.command("demo")(demo.command)

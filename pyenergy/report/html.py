@@ -83,7 +83,7 @@ def _banners(trace: Trace) -> str:
 def _headline(trace: Trace) -> str:
     seconds, energies = trace.duration_s, trace.energies
     parts = ["<h1>pyenergy</h1>"]
-    tiles = [("time", engineering(seconds, "s"))]
+    tiles = [("time", engineering(seconds, "s"), "")]
     if trace.unreadable:
         parts.append('<p class="headline">no total</p>')
         parts.append('<p class="interval">a sum without a device would be wrong</p>')
@@ -95,15 +95,24 @@ def _headline(trace: Trace) -> str:
             "standard uncertainty</p>"
         )
         mean = format_with_uncertainty(energy.joules / seconds, energy.u / seconds, "W")
-        tiles += [("mean power", mean), ("highest reading", engineering(trace.peak_power_w, "W"))]
+        tiles += [
+            ("mean power", mean, ""),
+            ("peak power", engineering(trace.peak_power_w, "W"), ""),
+        ]
     if len(trace.recorded.devices) > 1 or trace.unreadable:
         for device_id, device in trace.recorded.devices.items():
             own = energies.get(device_id)
-            said = "not readable" if own is None else f"{own} ({own.format_interval(0.95)})"
-            tiles.append((f"{device_id} {device.meta.name}", said))
+            said, interval = "not readable", ""
+            if own is not None:
+                said, interval = str(own), own.format_interval(0.95)
+            tiles.append((f"{device_id} {device.meta.name}", said, interval))
     else:
-        tiles += [(d.meta.id, d.meta.name) for d in trace.recorded.devices.values()]
-    shown = "".join(f"<div><b>{safe(b)}</b><span>{safe(a)}</span></div>" for a, b in tiles)
+        tiles += [(d.meta.id, d.meta.name, "") for d in trace.recorded.devices.values()]
+    shown = "".join(
+        f"<div><b>{safe(said)}</b>{f'<small>{safe(more)}</small>' if more else ''}"
+        f"<span>{safe(name)}</span></div>"
+        for name, said, more in tiles
+    )
     return f'{"".join(parts)}<div class="tiles">{shown}</div>'
 
 
@@ -119,7 +128,8 @@ def _power(trace: Trace) -> str:
     parts.append(
         '<div class="legend"><span><i style="background:var(--band)"></i>readings: least to '
         'greatest in each pixel</span><span><i class="line" style="background:var(--accent)"></i>'
-        "the model's power, its area being the energy</span></div>"
+        "the model's power, its area being the energy</span><span><i "
+        'style="background:var(--bad);opacity:.25"></i>nothing was read</span></div>'
     )
     return "".join(parts)
 

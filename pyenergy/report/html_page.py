@@ -49,6 +49,7 @@ th.n,td.n{text-align:right}
 td.n{white-space:nowrap}
 td.t{overflow-wrap:anywhere;min-width:130px;font-size:14px}
 td.l{min-width:240px}
+.in{display:block;padding-left:calc(var(--d)*18px)}
 .rest td{color:var(--dim)}
 .more{display:none}
 input:checked~.scroll .more{display:table-row}
@@ -66,6 +67,7 @@ svg .grid{stroke:var(--line);stroke-width:1}
 svg .band{fill:var(--band);fill-opacity:.35;stroke:var(--band);stroke-width:1;stroke-linejoin:round}
 svg .model{fill:none;stroke:var(--accent);stroke-width:1.5;stroke-linejoin:round}
 svg .tile{stroke:var(--page);stroke-width:2;fill-opacity:.38}
+svg .blind{fill:var(--bad);fill-opacity:.13}
 svg .none{fill:var(--band);fill-opacity:.22}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:13px;margin:6px 0}
 .legend span{display:inline-flex;align-items:center;gap:6px;overflow-wrap:anywhere}
@@ -75,7 +77,7 @@ svg .none{fill:var(--band);fill-opacity:.22}
 @media (max-width:760px){
 .narrow{display:block;max-width:480px}.wide,th.w,td.w{display:none}
 main{padding:14px 12px 40px}.headline{font-size:34px}h2{font-size:17px;margin-top:30px}
-th,td{padding:6px 8px}td.l{min-width:160px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:6px}}
+th,td{padding:6px}td.t{min-width:92px}td.d{min-width:0}.bar{min-width:36px}td.l{min-width:110px}.in{padding-left:calc(var(--d)*7px)}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:6px}}
 @media print{.more{display:table-row}input,label.all{display:none}}
 """
 

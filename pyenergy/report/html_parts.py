@@ -13,7 +13,7 @@ from ..units import engineering
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Cell", "bar", "energy_cell", "facts", "quantity", "safe", "section", "table"]
+__all__ = ["Cell", "bar", "energy_cell", "facts", "percent", "quantity", "safe", "section", "table"]
 
 _SHOWN = 25  # rows of a table before one asks for the others
 _MOST = 2000  # rows that a page holds; a browser is slow with more
@@ -58,13 +58,23 @@ def quantity(value: float | None, unit: str, kind: str = "n w") -> Cell:
     return Cell(safe(engineering(value, unit)), value, kind)
 
 
+def percent(share: float) -> str:
+    """A share with a place after the point, small ones with two digits."""
+    size = abs(share)
+    if size >= 0.001 or share == 0:
+        return f"{share:.1%}"
+    return f"{100 * share:.2g}%" if size >= 1e-6 else f"{'-' if share < 0 else ''}<0.0001%"
+
+
 def bar(share: float | None, kind: str = "n") -> Cell:
     """A share as a number over a bar."""
     if share is None or not math.isfinite(share):
         return Cell("", None, kind)
     width = min(max(share, 0.0), 1.0)
     return Cell(
-        f'{share:.1%}<span class="bar"><i style="width:{width:.2%}"></i></span>', share, kind
+        f'{safe(percent(share))}<span class="bar"><i style="width:{width:.2%}"></i></span>',
+        share,
+        kind,
     )
 
 

@@ -128,8 +128,8 @@ def _drawing(trace: Trace, device_id: str, full: int, height: int) -> str:
     return (
         f'<svg viewBox="0 0 {full} {whole}" role="img" '
         f'aria-label="Power of {safe(device_id)} over time">'
-        f"{_axes(frame, ticks)}{_shades(trace.marks, frame)}{_band(frame, edges, low, high)}"
-        f"{_line(frame, edges, mean)}"
+        f"{_axes(frame, ticks)}{_shades(trace.marks, frame)}{_blind(frame, device, channel)}"
+        f"{_band(frame, edges, low, high)}{_line(frame, edges, mean)}"
         f'<g transform="translate({_LEFT} {_TOP + height + _AXIS})">{strips}</g></svg>'
     )
 
@@ -161,7 +161,7 @@ def _axes(frame: _Frame, ticks: Sequence[float]) -> str:
         if seconds >= f or u == "ns"
     )  # fmt: skip
     base = _TOP + frame.height
-    for t in _ticks(0.0, seconds / factor, max(frame.width // 110, 2)):
+    for t in _ticks(0.0, seconds / factor, max(frame.width // 110, 4)):
         x = frame.x(frame.start_ns + t * factor * NS_PER_S)
         anchor = "end" if x > _LEFT + frame.width - 12 else "middle"
         label = f"{t:g} {unit}"
@@ -196,6 +196,22 @@ def _band(frame: _Frame, edges: Times, low: Floats, high: Floats) -> str:
         points = [*zip(xs, over, strict=True), *reversed(list(zip(xs, under, strict=True)))]
         path = "L".join(f"{x:.1f} {frame.y(w):.1f}" for x, w in points)
         parts.append(f'<path class="band" d="M{path}Z"/>')
+    return "".join(parts)
+
+
+def _blind(frame: _Frame, device: DeviceData, channel: str | None) -> str:
+    """Where nothing was read."""
+    if channel is None:
+        return ""
+    parts = []
+    spans = unread(device.runs[channel], device.gap_ns, (frame.start_ns, frame.end_ns))
+    for start, end in zip(*(side.tolist() for side in spans), strict=True):
+        a, b = frame.x(start), frame.x(end)
+        parts.append(
+            f"<g><title>nothing was read</title>"
+            f'<rect class="blind" x="{a:.1f}" y="{_TOP}" width="{max(b - a, 0.5):.1f}" '
+            f'height="{frame.height}"/></g>'
+        )
     return "".join(parts)
 
 
@@ -245,13 +261,16 @@ def phases(marks: Sequence[Mark], start_ns: int, end_ns: int, width: int) -> tup
         for name, a, b, count in pieces:
             shown, y = max(b - a, 1.0), row * _STRIP
             said = name if count == 1 else f"{name}, {count:,} times"
-            label = said if len(said) * _PER_LETTER + 8 <= shown else name
             parts.append(
                 f"<g><title>{safe(said)}</title>"
                 f'<rect x="{a:.1f}" y="{y}" width="{shown:.1f}" height="{_STRIP - 3}" rx="2" '
                 f'style="fill:var(--c{names[name] % _COLOURS});fill-opacity:.4"/>'
             )
-            if len(label) * _PER_LETTER + 8 <= shown:
+            letters = int((shown - 8) / _PER_LETTER)
+            label = said if len(said) <= letters else name
+            if len(label) > letters:
+                label = label[: letters - 1] + "…"
+            if letters >= 4:
                 parts.append(f'<text x="{a + 4:.1f}" y="{y + 13}">{safe(label)}</text>')
             parts.append("</g>")
     return "".join(parts), len(levels)

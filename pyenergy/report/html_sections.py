@@ -7,12 +7,13 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from .._energy import format_with_uncertainty
 from ..attribution.tables import GAP, UNATTRIBUTED
 from ..errors import PyEnergyError
 from ..sensor.terms import TERMS
 from ..units import engineering
 from .attributed import attributed_table
-from .html_parts import Cell, bar, energy_cell, facts, quantity, safe, table
+from .html_parts import Cell, bar, energy_cell, facts, percent, quantity, safe, table
 from .html_treemap import Tile, treemap
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["budgets", "operations", "phases_table", "provenance", "sensors", "tokens"]
 
 _ENERGY = "energy ± u, 95 %"
+_MOST_GAPS = 0.6  # of the whole, in a tree map
 
 
 def phases_table(trace: Trace) -> str:
@@ -37,8 +39,7 @@ def phases_table(trace: Trace) -> str:
     low = trace.bounds_ns[0]
     rows = []
     for row in trace.spans().iter_rows(named=True):
-        inset = f' style="padding-left:{12 + 18 * row["depth"]}px"'
-        name = f"<span{inset}>{safe(row['name'])}</span>" if row["depth"] else safe(row["name"])
+        name = f'<span class="in" style="--d:{row["depth"]}">{safe(row["name"])}</span>'
         rows.append(
             [
                 Cell(name, row["name"], "t"),
@@ -121,7 +122,7 @@ def operations(trace: Trace) -> str:
     if kernels is None:
         return "<p>None of the devices that operations ran on was read.</p>"
     by = ("device", "layer", "layer_type") if layered else ("device", "name")
-    parts = [treemap(_tiles(attributed_table(trace, by), layered, several))]
+    parts = [_map(_tiles(attributed_table(trace, by), layered, several))]
     parts.append(
         '<p class="dim">Each energy has the static part of its time in it; together they are the '
         "energy of the devices that operations ran on. Below each energy is its 95 % "
@@ -143,6 +144,20 @@ def operations(trace: Trace) -> str:
     return "".join(parts)
 
 
+def _map(tiles: Sequence[Tile]) -> str:
+    """The tree map; without the gaps where beside them nothing else could be seen."""
+    gaps = [tile for tile in tiles if tile.label.endswith(GAP)]
+    whole, idle = sum(t.joules for t in tiles), sum(t.joules for t in gaps)
+    if not (whole > 0 and idle > _MOST_GAPS * whole) or len(gaps) == len(tiles):
+        return treemap(tiles)
+    said = "; ".join(f"{tile.label}: {tile.said}" for tile in gaps)
+    return (
+        f"<p><b>{safe(said)}, {safe(percent(idle / whole))} of the whole.</b> The map shows the "
+        f"other {safe(percent(1 - idle / whole))}, which could not be seen beside it.</p>"
+        + treemap([tile for tile in tiles if tile not in gaps])
+    )
+
+
 def _headed(title: str, body: str) -> str:
     return f"<h3>{safe(title)}</h3>{body}" if body else ""
 
@@ -156,8 +171,8 @@ def _tiles(frame: Any, layered: bool, several: bool) -> list[Tile]:
         kind = "" if nobody else (row["layer_type"] if layered else row["device"])
         joules, u = row["energy_j"] + row["static_j"], math.hypot(row["u_j"], row["static_u_j"])
         label = GAP if row["kind"] == "gap" else name or "(model)"
-        said = energy_cell(joules, u).shown.partition("<small>")[0]
-        found.append(Tile(device + label, kind, joules, said))
+        said = format_with_uncertainty(joules, u, "J")
+        found.append(Tile(device + label, kind, joules, said, layered and not nobody))
     return found
 
 
@@ -169,7 +184,7 @@ def _shares(trace: Trace, by: str, several: bool) -> str:
     rows = [_share_row(row, by, several, static) for row in frame.iter_rows(named=True)]
     head = [
         ({"name": "kernel", "layer_type": "kind"}.get(by, by), "t l"),
-        *([("device", "t")] if several else []),
+        *([("device", "t d")] if several else []),
         (_ENERGY, "n"),
         *([("of it static", "n w")] if static else []),
         ("share", "n"),
@@ -193,7 +208,7 @@ def _share_row(row: dict[str, Any], by: str, several: bool, static: bool) -> lis
         static_cell = of_it._replace(kind="n w")
     return [
         Cell(shown, name, "t l"),
-        *([Cell(safe(row["device"]), row["device"], "t")] if several else []),
+        *([Cell(safe(row["device"]), row["device"], "t d")] if several else []),
         energy_cell(joules, u),
         *([static_cell] if static else []),
         bar(row["share"]),
@@ -209,10 +224,14 @@ def _tree(trace: Trace) -> str:
         frame = trace.tree()
     except PyEnergyError:
         return ""
+    attached = trace.operations
+    assert attached is not None
+    separator = "/" if any("/" in name for name in attached.layers) else "."
     rows = []
     for row in frame.iter_rows(named=True):
-        path = row["path"] or "(model)"
-        inset = f'<span style="padding-left:{14 * row["depth"]}px">{safe(path)}</span>'
+        path, depth = row["path"] or "(model)", row["depth"]
+        name = path.split(separator)[-1] if depth else path
+        inset = f'<span class="in" style="--d:{depth}" title="{safe(path)}">{safe(name)}</span>'
         rows.append(
             [
                 Cell(inset, path, "t l"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .html_parts import safe
+from .html_parts import percent, safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ class Tile(NamedTuple):
     kind: str
     joules: float
     said: str  # the energy with its uncertainty
+    ends: bool = False  # whether the end of the label tells more than its beginning
 
 
 def treemap(tiles: Sequence[Tile]) -> str:
@@ -99,14 +100,14 @@ def _most(group: Sequence[Tile]) -> list[Tile]:
 
 def _tile(tile: Tile, box: Box, colour: str | None, whole: float) -> str:
     x, y, w, h = box
-    share = f"{tile.joules / whole:.1%}"
+    share = percent(tile.joules / whole)
     fill = f'class="tile" style="fill:{colour}"' if colour else 'class="tile none"'
     shape = f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" {fill}/>'
-    hover = f"<title>{safe(tile.label)}\n{safe(tile.said)}, {share}</title>"
+    hover = f"<title>{safe(tile.label)}\n{safe(tile.said)}, {safe(share)}</title>"
     letters = int((w - 10) / _PER_LETTER)
     lines = []
     if letters >= 4 and h >= 20:
-        lines.append(f'<text x="{x + 6:.1f}" y="{y + 16:.1f}">{safe(_fit(tile.label, letters))}')
+        lines.append(f'<text x="{x + 6:.1f}" y="{y + 16:.1f}">{safe(_fit(tile, letters))}')
         lines.append("</text>")
         for n, text in enumerate((tile.said, share)):
             if len(text) <= letters and h >= 38 + 16 * n:
@@ -115,8 +116,11 @@ def _tile(tile: Tile, box: Box, colour: str | None, whole: float) -> str:
     return f"<g>{hover}{shape}{''.join(lines)}</g>"
 
 
-def _fit(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: letters - 1] + "…"
+def _fit(tile: Tile, letters: int) -> str:
+    text = tile.label
+    if len(text) <= letters:
+        return text
+    return "…" + text[1 - letters :] if tile.ends else text[: letters - 1] + "…"
 
 
 def squarify(sizes: Sequence[float], box: Box) -> list[Box]:
