@@ -77,7 +77,9 @@ svg .none{fill:var(--band);fill-opacity:.22}
 @media (max-width:760px){
 .narrow{display:block;max-width:480px}.wide,th.w,td.w{display:none}
 main{padding:14px 12px 40px}.headline{font-size:34px}h2{font-size:17px;margin-top:30px}
-th,td{padding:6px}td.t{min-width:92px}td.d{min-width:0}.bar{min-width:36px}td.l{min-width:110px}.in{padding-left:calc(var(--d)*7px)}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:6px}}
+th,td{padding:6px 5px}td.t{min-width:86px}td.d{min-width:0}.bar{min-width:30px}
+td.l{min-width:92px}.in{padding-left:calc(var(--d)*7px)}
+dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:6px}}
 @media print{.more{display:table-row}input,label.all{display:none}}
 """
 

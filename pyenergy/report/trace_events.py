@@ -20,7 +20,7 @@ from ..units import NS_PER_S
 from .attributed import Ran, grouped_u, ran_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -246,64 +246,89 @@ def _marks(trace: Trace, writer: _Writer) -> Iterator[str]:
 
 def _operations(ran: Ran, writer: _Writer) -> Iterator[str]:
     """What ran on one device, its layers, and the gaps; together they took what the device did."""
-    operations = ran.operations
-    u = np.full(len(operations), math.nan)
-    if ran.shares is not None:
-        u = grouped_u(ran, np.arange(len(operations)), len(operations))
+    operations, shares = ran.operations, ran.shares
+    told = _told_operations(ran)
     for stream in np.unique(operations.stream).tolist():
         rows = np.flatnonzero(operations.stream == stream)
         where = f"stream {stream}" if stream >= 0 else "operations"
-        yield from writer.slices(
-            where,
-            operations.start_ns[rows],
-            operations.end_ns[rows],
-            lambda i, rows=rows: _operation(ran, int(rows[i]), u),  # type: ignore[misc]
-        )
+        starts, ends = operations.start_ns[rows], operations.end_ns[rows]
+        numbers = rows.tolist()
+        yield from writer.slices(where, starts, ends, lambda i, n=numbers: told(n[i]))  # type: ignore[misc]
         yield from _layers(ran, rows, f"layers, {where}", writer)
-    if ran.shares is None:
-        return
-    shares = ran.shares
-    gaps = list(zip(shares.gap_energy_j.tolist(), shares.gap_static_j.tolist(), strict=True))
-    yield from writer.slices(
-        "nothing ran",
-        shares.dynamic.gap_starts_ns,
-        shares.dynamic.gap_ends_ns,
-        lambda i: ('"(nothing ran)"', _args(energy_j=gaps[i][0], static_j=gaps[i][1])),
-    )
-
-
-def _operation(ran: Ran, row: int, u: NDArray[np.float64]) -> tuple[str, str]:
-    operations, shares = ran.operations, ran.shares
-    layer, operator = int(operations.layer[row]), int(operations.operator[row])
-    texts = {
-        "layer": operations.layers[layer] if layer >= 0 else None,
-        "operator": operations.operators[operator] if operator >= 0 else None,
-    }
-    name = json.dumps(operations.names[operations.name[row]])
     if shares is None:
-        return name, _args(**texts, note="its device was not read")
-    seconds = float(shares.seconds[row])
-    start, end = int(operations.start_ns[row]), int(operations.end_ns[row])
-    low, high = shares.dynamic.bounds_ns
-    if end <= low or start >= high:
-        return name, _args(**texts, note="outside the trace: nothing is known of its energy")
-    cut = f"the trace has {seconds:.9g} s of it" if start < low or end > high else None
-    energy_j, static_j = float(shares.energy_j[row]), float(shares.static_j[row])
-    return name, _args(
-        energy_j=energy_j,
-        u_j=float(u[row]),
-        static_j=static_j,
-        power_w=(energy_j + static_j) / seconds if seconds > 0 else None,
-        lower_j=float(shares.dynamic.lower_j[row]) if shares.dynamic.shared[row] else None,
-        upper_j=float(shares.dynamic.upper_j[row]) if shares.dynamic.shared[row] else None,
-        **texts,
-        note=cut,
+        return
+    gaps = shares.dynamic.gap_starts_ns, shares.dynamic.gap_ends_ns
+    parts = {"energy_j": shares.gap_energy_j, "static_j": shares.gap_static_j}
+    nothing = np.zeros(len(gaps[0]), np.int64)
+    yield from writer.slices("nothing ran", *gaps, _told((nothing, ["(nothing ran)"]), parts))
+
+
+Texts = tuple["NDArray[Any]", "Sequence[str | None]"]
+
+
+def _told(
+    name: Texts, numbers: Mapping[str, NDArray[Any]], **texts: Texts
+) -> Callable[[int], tuple[str, str]]:
+    """Name and arguments of each row; what is not finite, -1 or None is not known.
+
+    Texts are an index for each row, and what it is an index of.
+    """
+    names = [json.dumps(each) for each in name[1]]
+    which = name[0].tolist()
+    columns = [(f'"{key}":', values.tolist()) for key, values in numbers.items()]
+    said = [
+        (index.tolist(), [*(f'"{key}":{json.dumps(t)}' if t else "" for t in found), ""])
+        for key, (index, found) in texts.items()
+    ]
+
+    def of(row: int) -> tuple[str, str]:
+        parts = [f"{key}{v!r}" for key, values in columns if (v := values[row]) - v == 0]
+        parts += [t for index, found in said if (t := found[index[row]])]
+        return names[which[row]], f"{{{','.join(parts)}}}"
+
+    return of
+
+
+def _told_operations(ran: Ran) -> Callable[[int], tuple[str, str]]:
+    operations, shares = ran.operations, ran.shares
+    count = len(operations)
+    name = (operations.name, operations.names)
+    layer, operator = (
+        (operations.layer, operations.layers),
+        (operations.operator, operations.operators),
     )
+    if shares is None:
+        note = (np.zeros(count, np.int64), ["its device was not read"])
+        return _told(name, {}, layer=layer, operator=operator, note=note)
+    low, high = shares.dynamic.bounds_ns
+    start, end, seconds = operations.start_ns, operations.end_ns, shares.seconds
+    outside = (end <= low) | (start >= high)
+    cut = ((start < low) | (end > high)) & ~outside
+    notes = ["outside the trace: nothing is known of its energy"]
+    notes += [f"the trace has {s:.9g} s of it" for s in seconds[cut].tolist()]
+    which = np.full(count, -1)
+    which[outside], which[cut] = 0, np.arange(1, 1 + int(cut.sum()))
+
+    def known(values: NDArray[Any], where: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return np.where(where, values, math.nan)
+
+    inside, shared = ~outside, shares.dynamic.shared
+    took = shares.energy_j + shares.static_j
+    power = np.divide(took, seconds, out=np.full(count, math.nan), where=seconds > 0)
+    numbers = {
+        "energy_j": known(shares.energy_j, inside),
+        "u_j": known(grouped_u(ran, np.arange(count), count), inside),
+        "static_j": known(shares.static_j, inside),
+        "power_w": power,
+        "lower_j": known(shares.dynamic.lower_j, shared),
+        "upper_j": known(shares.dynamic.upper_j, shared),
+    }
+    return _told(name, numbers, layer=layer, operator=operator, note=(which, notes))
 
 
 def _layers(ran: Ran, rows: Times, track: str, writer: _Writer) -> Iterator[str]:
     """One slice for operations of one layer that follow each other on a stream."""
-    operations = ran.operations
+    operations, shares = ran.operations, ran.shares
     layer = operations.layer[rows]
     if not (layer >= 0).any():
         return
@@ -312,27 +337,20 @@ def _layers(ran: Ran, rows: Times, track: str, writer: _Writer) -> Iterator[str]
     first = np.flatnonzero(begins)
     ends = np.maximum.reduceat(operations.end_ns[rows], first)
     kept = np.flatnonzero(layer[first] >= 0)
-    count = np.bincount(group)
-    energy = static = u = np.full(len(first), math.nan)
-    if ran.shares is not None:
+    numbers: dict[str, NDArray[Any]] = {}
+    if shares is not None:
         index = np.full(len(operations), -1, np.int64)
         index[rows] = np.where(layer >= 0, group, -1)
-        energy = np.bincount(group, ran.shares.energy_j[rows], len(first))
-        static = np.bincount(group, ran.shares.static_j[rows], len(first))
-        u = grouped_u(ran, index, len(first))
-        outside = np.bincount(group, ran.shares.seconds[rows], len(first)) == 0
-        energy, static, u = (np.where(outside, math.nan, each) for each in (energy, static, u))
-
-    def described(i: int) -> tuple[str, str]:
-        g = int(kept[i])
-        number = int(layer[first[g]])
-        kind = operations.layer_types[number] if operations.layer_types else None
-        return json.dumps(operations.layers[number] or "(model)"), _args(
-            energy_j=float(energy[g]),
-            u_j=float(u[g]),
-            static_j=float(static[g]),
-            operations=int(count[g]),
-            layer_type=kind,
-        )
-
-    yield from writer.slices(track, operations.start_ns[rows][first[kept]], ends[kept], described)
+        outside = np.bincount(group, shares.seconds[rows], len(first)) == 0
+        for key, values in (
+            ("energy_j", np.bincount(group, shares.energy_j[rows], len(first))),
+            ("u_j", grouped_u(ran, index, len(first))),
+            ("static_j", np.bincount(group, shares.static_j[rows], len(first))),
+        ):
+            numbers[key] = np.where(outside, math.nan, values)[kept]
+    numbers["operations"] = np.bincount(group)[kept]
+    which = layer[first[kept]]
+    kinds: Texts = (which if operations.layer_types else which * 0 - 1, operations.layer_types)
+    named = (which, [name or "(model)" for name in operations.layers])
+    told = _told(named, numbers, layer_type=kinds)
+    yield from writer.slices(track, operations.start_ns[rows][first[kept]], ends[kept], told)
