@@ -218,6 +218,7 @@ class Attributing:
 
         The energy with its interval, power over time with the marks, tree map and tables by layer
         and kernel where operations are attached, the uncertainty budget, sensors and provenance.
+        A device that gave no reading is said to be so; no sum is shown without it.
 
         Raises
         ------

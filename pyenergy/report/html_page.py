@@ -60,7 +60,7 @@ label.all{color:var(--accent);font-size:14px}
 dl{display:grid;grid-template-columns:minmax(110px,max-content) 1fr;gap:2px 18px;margin:8px 0}
 dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}
 ul{padding-left:20px}li{margin:3px 0;overflow-wrap:anywhere}
-svg{display:block;width:100%;height:auto}
+.wide>svg,.narrow>svg{display:block;width:100%;height:auto}
 svg text{fill:var(--ink);font-family:inherit;font-size:12px}
 svg .dim{fill:var(--dim)}
 svg .grid{stroke:var(--line);stroke-width:1}

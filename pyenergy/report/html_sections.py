@@ -154,7 +154,7 @@ def _map(tiles: Sequence[Tile]) -> str:
     return (
         f"<p><b>{safe(said)}, {safe(percent(idle / whole))} of the whole.</b> The map shows the "
         f"other {safe(percent(1 - idle / whole))}, which could not be seen beside it.</p>"
-        + treemap([tile for tile in tiles if tile not in gaps])
+        + treemap([tile for tile in tiles if tile not in gaps], whole)
     )
 
 

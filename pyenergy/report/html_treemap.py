@@ -29,8 +29,10 @@ class Tile(NamedTuple):
     ends: bool = False  # whether the end of the label tells more than its beginning
 
 
-def treemap(tiles: Sequence[Tile]) -> str:
+def treemap(tiles: Sequence[Tile], whole: float | None = None) -> str:
     """Drawn twice, for wide and narrow screens, with a legend; nothing where no energy is above 0.
+
+    Shares are of ``whole``, J; None: of all the tiles.
 
     What is not above zero has no area: how many those are, and what they come to, stands below.
     """
@@ -38,10 +40,11 @@ def treemap(tiles: Sequence[Tile]) -> str:
     if not drawn:
         return ""
     kinds = _by_size(drawn)
+    whole = sum(tile.joules for tile in tiles) if whole is None else whole
     colour = {kind: f"var(--c{i % _COLOURS})" for i, kind in enumerate(k for k in kinds if k)}
     parts = [
-        f'<div class="wide">{_drawing(drawn, kinds, colour, 1080, 440)}</div>',
-        f'<div class="narrow">{_drawing(drawn, kinds, colour, 366, 520)}</div>',
+        f'<div class="wide">{_drawing(drawn, kinds, colour, (1080, 440), whole)}</div>',
+        f'<div class="narrow">{_drawing(drawn, kinds, colour, (366, 520), whole)}</div>',
     ]
     if len(colour) > 1:
         names = "".join(
@@ -68,12 +71,16 @@ def _by_size(tiles: Sequence[Tile]) -> list[str]:
 
 
 def _drawing(
-    tiles: Sequence[Tile], kinds: Sequence[str], colour: dict[str, str], width: int, height: int
+    tiles: Sequence[Tile],
+    kinds: Sequence[str],
+    colour: dict[str, str],
+    size: tuple[int, int],
+    whole: float,
 ) -> str:
+    width, height = size
     groups = [_most([tile for tile in tiles if tile.kind == kind]) for kind in kinds]
     sums = [sum(tile.joules for tile in group) for group in groups]
     order = sorted(range(len(kinds)), key=lambda i: -sums[i])
-    whole = sum(sums)
     shapes = []
     outer = squarify([sums[i] for i in order], (0, 0, width, height))
     for i, box in zip(order, outer, strict=True):
@@ -102,18 +109,19 @@ def _tile(tile: Tile, box: Box, colour: str | None, whole: float) -> str:
     x, y, w, h = box
     share = percent(tile.joules / whole)
     fill = f'class="tile" style="fill:{colour}"' if colour else 'class="tile none"'
-    shape = f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" {fill}/>'
-    hover = f"<title>{safe(tile.label)}\n{safe(tile.said)}, {safe(share)}</title>"
     letters = int((w - 10) / _PER_LETTER)
     lines = []
     if letters >= 4 and h >= 20:
-        lines.append(f'<text x="{x + 6:.1f}" y="{y + 16:.1f}">{safe(_fit(tile, letters))}')
-        lines.append("</text>")
-        for n, text in enumerate((tile.said, share)):
-            if len(text) <= letters and h >= 38 + 16 * n:
-                place = f'x="{x + 6:.1f}" y="{y + 32 + 16 * n:.1f}"'
-                lines.append(f'<text class="dim" {place}>{safe(text)}</text>')
-    return f"<g>{hover}{shape}{''.join(lines)}</g>"
+        lines.append(f'<text x="6" y="16">{safe(_fit(tile, letters))}</text>')
+        fits = [text for text in (tile.said, share) if len(text) <= letters]
+        for n, text in enumerate(fits[: int((h - 22) / 16)]):
+            lines.append(f'<text class="dim" x="6" y="{32 + 16 * n}">{safe(text)}</text>')
+    # One within the other: it cuts off what a wide font does not leave room for.
+    return (
+        f'<svg x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}">'
+        f"<title>{safe(tile.label)}\n{safe(tile.said)}, {safe(share)}</title>"
+        f'<rect width="100%" height="100%" {fill}/>{"".join(lines)}</svg>'
+    )
 
 
 def _fit(tile: Tile, letters: int) -> str:

@@ -121,7 +121,7 @@ class _Writer:
         )
 
     def counter(self, name: str, unit: str, times: Times, values: NDArray[Any]) -> Iterator[str]:
-        """A value that holds from each time on."""
+        """A value that holds from each time on; Perfetto puts the unit behind the name."""
         head = f'{{"ph":"C","pid":{self._pid},"name":{json.dumps(name)},"ts":'
         key = json.dumps(unit or "value")
         for t, value in zip(self._to_file(times).tolist(), values.tolist(), strict=True):
@@ -175,7 +175,7 @@ def _model(trace: Trace, name: str, writer: _Writer) -> Iterator[str]:
     times = np.unique(curve.knots()[0])
     times = times[(times >= low) & (times <= high)]
     mean = curve.windows(times[:-1], times[1:]) / np.diff(times) * NS_PER_S
-    yield from writer.counter("power of the model (W)", "W", times[:-1], mean)
+    yield from writer.counter("power of the model", "W", times[:-1], mean)
 
 
 def _readings(
@@ -185,9 +185,8 @@ def _readings(
     meta, runs = device.channels[channel], device.runs[channel]
     low, high = bounds
     seen = runs.usable & (runs.read_last_ns >= low) & (runs.t_first_ns <= high)
-    title = f"{channel} as read ({meta.unit})" if meta.unit else f"{channel} as read"
     yield from writer.counter(
-        title, meta.unit, np.maximum(runs.t_first_ns[seen], low), runs.value[seen]
+        f"{channel} as read", meta.unit, np.maximum(runs.t_first_ns[seen], low), runs.value[seen]
     )
     starts, ends = unread(runs, device.gap_ns, bounds)
     nothing = json.dumps("not read"), _args(note="the counter holds its last value meanwhile")

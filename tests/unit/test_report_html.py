@@ -153,6 +153,18 @@ def test_real_profiles(shared_data: Path, name: str) -> None:
     assert "the powers of operations are not told apart" in page.text
 
 
+def test_gaps_beside_which_nothing_is_seen_are_said_and_shares_stay_of_the_whole() -> None:
+    trace = taken()
+    trace.attach({"name": ["a", "b"], "start_ns": [2 * S, 3 * S], "end_ns": [3 * S, 4 * S]})
+    kernels = {row["name"]: row for row in trace.kernels().to_dicts()}
+    page = shown(trace)
+    assert f"{kernels['(nothing ran)']['share']:.1%} of the whole." in page.text
+    tiles = [a for tag, a in page.tags if tag == "rect" and "tile" in str(a.get("class"))]
+    assert len(tiles) == 2 * 2
+    map_, _, _ = page.text.partition("Each energy has")
+    assert all(f"{kernels[name]['share']:.1%}" in map_ for name in "ab")
+
+
 def test_several_devices_and_one_that_was_not_read() -> None:
     trace = taken(("gpu:0", "gpu:1", "gpu:2"), spans=[("work", 2 * S, 3 * S)])
     trace.attach(rows(device=[0, 1, 0], layer=["a", "b", "a"]))
