@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..recording.recorded import Recorded
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
 
-__all__ = ["Ran", "attributed_table", "grouped_u", "ran_on"]
+__all__ = ["Ran", "at_rest", "attributed_table", "grouped_u", "ran_on"]
 
 _ROWS = 4096  # groups at a time: each has a dense row of classes
 
@@ -39,6 +41,18 @@ class Ran:
     operations: Operations
     attributed: Attributed | None
     shares: DeviceShares | None
+
+
+def at_rest(trace: Trace) -> Trace:
+    """The trace, or one that is still open as it is now: what is written speaks of one moment."""
+    from .._trace import Trace
+
+    source = trace._source
+    if isinstance(source, Recorded) or not source.is_open:
+        return trace
+    now = Trace(trace.recorded)
+    now._profile = trace._profile
+    return now
 
 
 def ran_on(trace: Trace) -> list[Ran]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _core
 from ..attribution.tables import UNATTRIBUTED
 from ..errors import NoReadingsError, OptionError, RecordingError, StateError
-from .attributed import attributed_table
+from .attributed import at_rest, attributed_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,6 +149,7 @@ def write_speedscope(trace: Trace, path: str | os.PathLike[str]) -> Path:
     RecordingError
         When the file cannot be written.
     """
+    trace = at_rest(trace)
     found = stacks(trace)
     weights = _microjoules(found)
     frames: dict[str, int] = {}
@@ -182,7 +183,7 @@ def write_folded(trace: Trace, path: str | os.PathLike[str]) -> Path:
     A ``;`` or a line break in a name is a blank there. Takes and raises what `write_speedscope`
     does.
     """
-    found = stacks(trace)
+    found = stacks(at_rest(trace))
     lines = [
         f"{';'.join(_plain(name) for name in stack.frames)} {weight}"
         for stack, weight in zip(found, _microjoules(found), strict=True)

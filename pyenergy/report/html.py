@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .._energy import format_with_uncertainty
 from ..errors import RecordingError
 from ..units import engineering
-from .attributed import ran_on
+from .attributed import at_rest, ran_on
 from .html_page import page
 from .html_parts import safe, section
 from .html_power import power_chart
@@ -50,6 +50,7 @@ def render_html(trace: Trace) -> str:
 
     A device that was not read is said to be so, and what would be a sum without it is left out.
     """
+    trace = at_rest(trace)
     body = [
         _banners(trace),
         _headline(trace),

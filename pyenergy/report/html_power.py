@@ -235,7 +235,8 @@ def _names(marks: Sequence[Mark]) -> dict[str, int]:
 
 def _shades(marks: Sequence[Mark], frame: _Frame) -> str:
     """The outermost marks behind the curve, as long as they can be told apart."""
-    outer = [m for m in marks if m.depth == 0]
+    inside = [m for m in marks if m.end_ns > frame.start_ns and m.start_ns < frame.end_ns]
+    outer = [m for m in inside if m.depth == 0]
     if len(outer) > 40:
         return ""
     names = _names(marks)

@@ -15,6 +15,7 @@ from ..attribution.json_blocks import Cursor, MalformedError, chunks_of
 from ..attribution.kineto_json import read_kineto
 from ..attribution.timeline import ClockMap
 from ..errors import OptionError, RecordingError, WindowError
+from .attributed import at_rest
 from .trace_events import events
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def write_perfetto(
     target = Path(path)
     if not target.name.endswith((".json", ".json.gz")):
         raise OptionError(f"a trace for Perfetto ends in .json or .json.gz, got {target.name!r}")
+    trace = at_rest(trace)
     clock = _Clock(trace) if merge is None else _Clock.of_profile(trace, Path(merge))
     if merge is not None and target.exists() and target.samefile(merge):
         raise OptionError(f"{target} is the profile itself: write the merged trace to another file")

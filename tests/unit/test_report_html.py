@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +18,7 @@ from attached import BOUNDS, S, around, rows, taken
 from simulate import START_NS, sampled
 
 from pyenergy import Trace, _core
+from pyenergy import trace as trace_now
 from pyenergy.errors import RecordingError, StateError
 from pyenergy.recording.marks import Mark
 from pyenergy.recording.series import Runs
@@ -23,7 +26,8 @@ from pyenergy.report.html import render_html, write_html
 from pyenergy.report.html_parts import safe
 from pyenergy.report.html_power import envelope, phases
 from pyenergy.report.html_treemap import Tile, squarify, treemap
-from pyenergy.testing import simulated
+from pyenergy.report.perfetto import write_perfetto
+from pyenergy.testing import SimulatedWorld, simulated
 
 VOID = {"meta", "input", "br", "link", "img", "hr"}
 
@@ -238,6 +242,19 @@ def test_a_simulated_card(tmp_path: Path) -> None:
     trace.report(tmp_path / "run.html")
     with pytest.raises(RecordingError, match="cannot write"):
         trace.report(tmp_path / "absent" / "run.html")
+
+
+def test_a_trace_that_is_still_open_is_shown_as_of_one_moment(
+    world: SimulatedWorld, tmp_path: Path
+) -> None:
+    world[0].set_power(200.0)
+    with trace_now(devices="sim") as trace:
+        time.sleep(0.2)
+        page = Page(trace.report(tmp_path / "now.html").read_text())
+        events = json.loads(write_perfetto(trace, tmp_path / "now.json").read_text())
+    title = page.text.partition(" · ")[0]
+    assert page.text.count(title) > 2
+    assert [e for e in events["traceEvents"] if e["ph"] == "C"]
 
 
 def test_tokens_where_the_trace_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
