@@ -254,15 +254,14 @@ def budgets(trace: Trace) -> str:
     for device_id, energy in energies.items():
         rows = [
             [
-                Cell(safe(term), term, "t"),
+                Cell(f"{safe(term)}<small>{safe(TERMS.get(term, ''))}</small>", term, "t l"),
                 quantity(joules, "J", "n"),
                 bar(joules**2 / energy.u**2 if energy.u > 0 else None),
-                Cell(safe(TERMS.get(term, "")), TERMS.get(term, ""), "t w"),
             ]
             for term, joules in energy.budget().items()
             if joules != 0.0
         ]
-        head = [("u of", "t"), ("J", "n"), ("share of u²", "n"), ("what it is", "t w")]
+        head = [("u of", "t l"), ("J", "n"), ("share of u²", "n")]
         said = (
             f"<p>{safe(energy)}: together u = {safe(engineering(energy.u, 'J'))}; without the "
             f"card's gain and offset, for comparisons on one card, "
@@ -306,8 +305,13 @@ def sensors(trace: Trace) -> str:
 
 
 def _range(low: float, high: float) -> str:
-    ends = [engineering(value, "W") for value in (low, high) if math.isfinite(value)]
-    return " to ".join(ends)
+    """What of it is known."""
+    known = [
+        f"{word} {engineering(value, 'W')}"
+        for word, value in (("at least", low), ("at most", high))
+        if math.isfinite(value)
+    ]
+    return ", ".join(known)
 
 
 def _channels(device: Any) -> list[Sequence[Cell]]:
@@ -342,8 +346,9 @@ def provenance(trace: Trace) -> str:
         )
     if recorded.operations is not None:
         known["operations"] = f"{len(recorded.operations):,} from {recorded.operations.source}"
-        bound = engineering(recorded.operations.bound_ns / 1e9, "s")
-        known["their clock"] = f"joined to within {bound}"
+        bound_ns = recorded.operations.bound_ns
+        within = f"joined to within {engineering(bound_ns / 1e9, 's')}"
+        known["their clock"] = within if bound_ns > 0 else "the recording's own"
     for name, value in recorded.extra.items():
         if name != "generation":
             known[f"kept: {name}"] = json.dumps(value)

@@ -27,6 +27,7 @@ from pyenergy.report.html_parts import safe
 from pyenergy.report.html_power import envelope, phases
 from pyenergy.report.html_treemap import Tile, squarify, treemap
 from pyenergy.report.perfetto import write_perfetto
+from pyenergy.sensor.terms import TERMS
 from pyenergy.testing import SimulatedWorld, simulated
 
 VOID = {"meta", "input", "br", "link", "img", "hr"}
@@ -120,7 +121,7 @@ def test_the_headline_has_its_interval_and_the_budget_its_terms() -> None:
     assert str(trace.energy) in page.text
     assert f"95 % interval {trace.energy.format_interval(0.95)}" in page.text
     terms = {term: u for term, u in trace.energy.budget().items() if u}
-    assert page.names("budget-0") == list(terms)
+    assert page.names("budget-0") == [f"{term} [{TERMS[term]}]" for term in terms]
     assert "No operations are attached" in page.text
     assert "phases" not in page.cells
     assert all(note in page.text for note in trace.energy.notes)
