@@ -190,8 +190,8 @@ class ActivityModel:
         typical_w = max(float(np.sqrt(squares.mean())), 1e-9)
         seen_s = self.response.window_s * math.sqrt(self.fitted.excess_edge) / typical_w
         # Calls that differ scatter alike, and what a full-time sensor saw of it is added back.
-        known = 1 / math.sqrt(12) if self._full_time else 1.0
-        scale = _LATENCY if self.fitted.edges_apart else known
+        scale = 1 / math.sqrt(12) if self._full_time else 1.0
+        scale = _LATENCY if self.fitted.edges_apart else scale
         self.edge_u_s = max(self.spans.edge_u_s, scale * seen_s)
 
     def _build_power_curve(self) -> None:

@@ -55,21 +55,30 @@ def test_measure(tmp_path: Path) -> None:
 @pytest.mark.models
 def test_kernels_and_layers(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    printed = run("import pyenergy\n" + MODEL + BLOCKS[3], tmp_path)
+    printed = run("import pyenergy\n" + MODEL + BLOCKS[3] + BLOCKS[4], tmp_path)
     assert "(nothing ran)" in printed
     assert "Attention" in printed
+    assert "</html>" in (tmp_path / "run.html").read_text()
+
+
+@pytest.mark.models
+def test_layers_alone(tmp_path: Path) -> None:
+    """With a smaller budget: what is said, not how well."""
+    pytest.importorskip("transformers")
+    code = BLOCKS[5].replace("budget_s=30", "budget_s=2")
+    assert "attn" in run("import pyenergy\n" + MODEL + code, tmp_path)
 
 
 def test_readings_taken_elsewhere(tmp_path: Path) -> None:
-    assert "±" in run(BLOCKS[4], tmp_path)
+    assert "±" in run(BLOCKS[6], tmp_path)
 
 
 def test_simulated_gpu(tmp_path: Path) -> None:
-    run(BLOCKS[5], tmp_path)
+    run(BLOCKS[7], tmp_path)
 
 
 def test_every_block_is_tested() -> None:
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 8
 
 
 def test_commands_it_names_exist() -> None:
