@@ -27,6 +27,7 @@ _TEXTS = ("name", "uuid", "architecture", "field")
 _NUMBERS = ("power_min_w", "power_max_w")
 _FIELDS = ("instant", "average", "default")
 _INT64 = np.iinfo(np.int64)
+_FARTHEST_NS = 4 * 10**18  # in the year 2096: sums with a few seconds fit in int64
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ def _column(name: str, t_ns: Any, values: Any) -> tuple[NDArray[np.int64], NDArr
         raise OptionError(f"{name}: times decrease at reading {index} ({t[index - 1]}, {t[index]})")
     if int(t[-1]) - int(t[0]) > _INT64.max:
         raise OptionError(f"{name}: times too far apart for int64")
+    if max(abs(int(t[0])), abs(int(t[-1]))) > _FARTHEST_NS:
+        raise OptionError(f"{name}: no clock shows {t[-1]} ns (Unix time today is 1.8e18)")
     if bool((infinite := np.isinf(v)).any()):
         raise OptionError(f"{name}: reading {int(np.flatnonzero(infinite)[0])} is infinite")
     return t, v

@@ -147,7 +147,7 @@ class Profile:
             payload = json.loads(Path(path).read_text())
         except OSError as error:
             raise RecordingError(f"cannot read {str(path)!r}: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordingError(f"{str(path)!r} is not a profile: {error}") from error
         if not isinstance(payload, dict) or payload.pop("format", None) != FORMAT:
             raise RecordingError(f"{str(path)!r} is not a pyenergy profile")

@@ -297,3 +297,9 @@ def test_the_doctor_says_what_is_not_calibrated() -> None:
     assert "not compared with a meter" in line
     _written("{")
     assert "cannot be told" in calibration_lines(_meta(), NOW_S)[0]
+
+
+def test_a_file_nested_without_end_is_no_profile(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(RecordingError, match="is not a profile"):
+        Profile.load(tmp_path / "deep.json")

@@ -352,3 +352,9 @@ def test_nonsense_is_refused(case: str) -> None:
     with pytest.raises(error) as caught:
         recorded_from_readings(given_readings, **options)
     assert message in str(caught.value)
+
+
+def test_times_that_no_clock_shows() -> None:
+    readings = {"gpu:0/power": (np.array([0, 2**62]), np.array([300.0, 300.0]))}
+    with pytest.raises(OptionError, match="no clock shows"):
+        Trace.from_readings(readings)
