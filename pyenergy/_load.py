@@ -37,6 +37,9 @@ _EDGE_S, _PLATEAU_S, _CHUNK_S, _CHUNK_CYCLES = 1.0, 3.0, 0.2, 10
 SHORTEST_S = 5.0
 
 
+_LONGEST_RUN_S = 30.0  # of a command: a phase lasts a second or two
+
+
 @dataclass(frozen=True)
 class Phase:
     """Busy or idle for a while.
@@ -251,7 +254,13 @@ class CommandLoad:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 check=False,
+                timeout=_LONGEST_RUN_S,
             )
+        except subprocess.TimeoutExpired:
+            raise OptionError(
+                f"{self._arguments[0]!r} still ran after {_LONGEST_RUN_S:g} s and was stopped: the "
+                "load is a program that works for a second or so and ends"
+            ) from None
         except OSError as error:
             why = error.strerror or error
             raise OptionError(f"cannot run {self._arguments[0]!r}: {why}") from None

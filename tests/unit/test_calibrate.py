@@ -338,3 +338,11 @@ def test_files_that_are_none_and_clocks_that_are_none(tmp_path: Path) -> None:
     path.write_text("t,w\n2026-01-01T00:00:00Z,1\n")
     with pytest.raises(OptionError, match="is a date"):
         read_meter(path, "monotonic")
+
+
+def test_a_command_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyenergy import _load
+
+    monkeypatch.setattr(_load, "_LONGEST_RUN_S", 0.2)
+    with pytest.raises(OptionError, match=r"still ran after 0\.2 s and was stopped"):
+        _load.CommandLoad("sleep 30").run(0, "wave")
