@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threads import samplers
 
 import pyenergy
 from pyenergy import _hub
@@ -28,12 +29,6 @@ def steady(world: SimulatedWorld) -> SimulatedWorld:
     """One card at 300 W, seen by every test here."""
     world[0].set_power(300.0, at_ns=0)
     return world
-
-
-def samplers() -> int:
-    """Sampler threads of this process (Linux names them)."""
-    tasks = Path("/proc/self/task").glob("*/comm")
-    return sum(task.read_text().strip() == "pyenergy" for task in tasks)
 
 
 def await_no_sampler() -> None:

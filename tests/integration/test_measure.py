@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from threads import samplers
 
 import pyenergy
 from pyenergy import _campaign, _marks, _sync
@@ -55,15 +55,6 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
         made = Queue(world[0])
         monkeypatch.setattr(_sync, "synchronize", made.wait)
         yield made
-
-
-def samplers() -> int:
-    tasks = Path("/proc/self/task").glob("*/comm")
-    names = []
-    for task in tasks:
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            names.append(task.read_text().strip())
-    return names.count("pyenergy")
 
 
 def assert_true(m: pyenergy.Measurement, queue: Queue) -> None:

@@ -7,9 +7,9 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
+from threads import samplers
 
 import pyenergy
 from pyenergy.errors import OptionError, StateError, WindowError
@@ -25,12 +25,6 @@ def steady(world: SimulatedWorld) -> SimulatedWorld:
     """One card at 300 W, seen by every test here."""
     world[0].set_power(300.0, at_ns=0)
     return world
-
-
-def samplers() -> int:
-    """Sampler threads of this process (Linux names them)."""
-    tasks = Path("/proc/self/task").glob("*/comm")
-    return sum(task.read_text().strip() == "pyenergy" for task in tasks)
 
 
 def assert_right(trace: pyenergy.Trace) -> None:
