@@ -164,12 +164,7 @@ class Alone:
             return None
         ratio = self.total(calls).joules / model
         apart = self.total({**calls, MODEL: -ratio})  # zero; what is left is its uncertainty
-        u = apart.u_same_card / model
-        if math.isfinite(u):
-            return Comparison(ratio, u, notes=("same card",))
-        # Something ran too seldom in the budget to have a scatter: as much as all of it.
-        said = "too few repetitions to tell its uncertainty, taken as 100 %: give a larger budget_s"
-        return Comparison(ratio, max(abs(ratio), 1.0), notes=("same card", said))
+        return Comparison(ratio, apart.u_same_card / model, notes=("same card",))
 
     def unattributed(self, calls: Mapping[str, float]) -> Energy:
         """The model without its layers: below zero where these take more alone than in it."""

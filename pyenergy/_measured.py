@@ -161,7 +161,8 @@ def evaluated(trace: Trace, blocks: Sequence[Block], names: tuple[str, ...]) -> 
     sums.parts["calls"] = np.diag((power * u_s) ** 2)
     sums.net_parts["calls"] = np.diag((net_power * u_s) ** 2)
     over = [_overhead_s(*(a[owner == i] for a in (starts, ends, calls))) for i in range(len(names))]
-    idle_j = net_power * np.array(over)
+    # Without a pause between blocks nothing tells what it idles at: at most, nothing.
+    idle_j = np.where(np.isfinite(net_power), net_power, power) * np.array(over)
     sums.parts["block"] = sums.net_parts["block"] = np.outer(idle_j, idle_j)
     bounds = int(starts[0]), int(ends.max())
     energies = [model.energy(*bounds) for model in chosen]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import functools
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
@@ -369,3 +370,17 @@ def test_an_estimate_says_so() -> None:
     assert m.energy.u >= 0.45 * m.energy.joules
     assert "ESTIMATE" in str(m)
     assert m.n == m.samples["calls"].sum() > 0
+
+
+def test_without_a_pause_only_what_is_net_of_idle_is_unknown() -> None:
+    t = START_NS + np.arange(200, dtype=np.int64) * 10 * MS
+    trace = Trace.from_readings({"gpu:0/power": (t, np.full(200, 100.0))})
+    one = Block("a", START_NS + 200 * MS, START_NS + 1200 * MS, 10)
+    result = evaluated(trace, [one], ("a",))
+    energy, net = (result.energy(np.ones(1), net=net) for net in (False, True))
+    assert energy.joules == pytest.approx(10.0)
+    assert math.isfinite(energy.u_same_card)
+    # One block may differ from the next by all of it.
+    assert energy.u_same_card > dict(energy.terms)["block"] > 0
+    assert math.isnan(net.joules)
+    assert math.isnan(net.u)
