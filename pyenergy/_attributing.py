@@ -104,6 +104,7 @@ class Attributing:
         """Where the energy went, by operation: one row for each name, and one for the gaps.
 
         ``energy_j + static_j`` adds up to the energy of the devices that operations ran on.
+        `attribution_notes` says how the powers were told, and which names only together.
 
         Parameters
         ----------
@@ -198,6 +199,25 @@ class Attributing:
         from .attribution.tables import gap_table
 
         return gap_table([shares for _, shares in self._shares(device, "separate")])
+
+    def attribution_notes(self, *, device: str | None = None) -> list[str]:
+        """How the powers of operations were told, on each device, and what to know of them.
+
+        Classes that are known only together, what was not supported by the readings so that each
+        operation has the power of its time, devices that operations ran on and nobody read.
+
+        Takes and raises what `kernels` does.
+        """
+        evaluated, found = self._evaluated(), self._shares(device, "separate")
+        notes = [note for each, _ in found for note in each.notes]
+        operations = evaluated.recorded.operations
+        assert operations is not None
+        busy = operations.used_devices() if device is None else []
+        return notes + [
+            f"{name}: operations ran there, and this trace did not read it"
+            for name in busy
+            if name not in evaluated.recorded.devices
+        ]
 
     def _shares(
         self, device: str | None, static: StaticPolicy

@@ -45,9 +45,8 @@ class Attributed:
     Attributes
     ----------
     regression : Regression or None
-    method : str
-        How the powers were told.
     notes : tuple of str
+        How the powers were told, and what to know of them.
     """
 
     def __init__(self, energies: DeviceEnergies, operations: Operations) -> None:
@@ -57,14 +56,14 @@ class Attributed:
         self.regression, why = self._regressed()
         name = energies.device.meta.id
         if self.regression is None:
-            self.method = "shares by time"
             self.notes: tuple[str, ...] = (
-                f"{name}: the powers of operations are not told apart ({why}): each has the power "
-                "of its time, and its uncertainty any power that the device can draw",
+                f"{name}: shares by time: the powers of operations are not told apart ({why}): "
+                "each has the power of its time, and its uncertainty any power that the device "
+                "can draw",
             )
         else:
-            self.method = "regression of the readings on what ran"
-            self.notes = tuple(f"{name}: {note}" for note in self.regression.notes)
+            said = "regression of the readings on what ran", *self.regression.notes
+            self.notes = tuple(f"{name}: {note}" for note in said)
         self._split()
 
     # Powers ---------------------------------------------------------------------------------

@@ -45,6 +45,8 @@ def command(
     table = measured.kernels(by.split(","), device=device, static=static)  # type: ignore[arg-type]
     console = Console(highlight=False)
     console.print(operations_table(table, top))
+    for note in measured.attribution_notes(device=device):
+        console.print(f"· {note}", markup=False)
     for name, energy in measured.energies.items():
         if device in (None, name):
             console.print(f"· {name}: {energy}, {energy.method}", markup=False)

@@ -139,7 +139,6 @@ def _all_notes(trace: Trace) -> str:
     notes = list(_notes(trace))
     for ran in ran_on(trace):
         if ran.attributed is not None:
-            notes.append(f"{ran.device}: energies of operations by {ran.attributed.method}")
             notes.extend(ran.attributed.notes)
     lines = "".join(f"<li>{safe(note)}</li>" for note in dict.fromkeys(notes))
     return f"<ul>{lines}</ul>"

@@ -63,6 +63,7 @@ def test_kernels_of_a_profile_with_joules(
     assert done.returncode == 0, done.stderr
     assert "more" in done.stdout
     assert "(nothing ran)" in done.stdout
+    assert "shares by time: the powers of operations are not told apart" in done.stdout
     assert "wrote k.csv" in done.stdout
     table = pl.read_csv(tmp_path / "k.csv")
     whole = table["energy_j"].sum() + table["static_j"].sum()

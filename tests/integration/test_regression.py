@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from kernels import LIMITS_W, SENSORS, Drawing, Drawn, draw
 
+from pyenergy import Trace
 from pyenergy.attribution.kernel_fit import fit_kernels, given_response
 from pyenergy.attribution.regression import Regression, regress, time_weighted
 from pyenergy.sensor.catalog import prior_for
@@ -17,6 +18,7 @@ from pyenergy.sensor.class_powers import spreads
 from pyenergy.sensor.response import Response
 from pyenergy.sensor.spans import Spans
 from pyenergy.sensor.update_clock import Updates
+from pyenergy.units import NS_PER_S
 
 BIG = 0.02  # of the energy: classes that are scored
 LOOP = Drawing("a100", kinds=60, step_s=0.015)
@@ -211,3 +213,46 @@ def test_calls_that_differ_widen_a_group_of_few_calls() -> None:
     _, cov = run.found.groups(one_call)
     assert cov[0, 0] > 1e-6 * run.found.cov_w2[j, j] + 1e-9
     assert np.abs(run.z).max() < 4
+
+
+# Through a trace, as users have it ------------------------------------------------------------
+
+
+def attached(what: Drawing, seed: int) -> tuple[Trace, Drawn]:
+    drawn, (architecture, source, *_) = draw(what, seed), SENSORS[what.sensor]
+    start, end = drawn.bounds_ns
+    polls = np.arange(start - NS_PER_S, end + NS_PER_S, 1_000_000)
+    watts = drawn.tick_w[np.searchsorted(drawn.tick_ns, polls, side="right") - 1]
+    sensor = {
+        "architecture": architecture,
+        "field": {"nvml.field.186": "instant"}[source],
+        "power_min_w": LIMITS_W[0],
+        "power_max_w": LIMITS_W[1],
+    }
+    trace = Trace.from_readings(
+        {"gpu:0/power": (polls, watts)}, bounds_ns=drawn.bounds_ns, devices={"gpu:0": sensor}
+    )
+    names = np.array([f"k{j}" for j in range(len(drawn.beta_w))])
+    trace.attach(
+        {"name": names[drawn.classes], "start_ns": drawn.starts_ns, "end_ns": drawn.ends_ns}
+    )
+    return trace, drawn
+
+
+def test_a_trace_gives_each_kernel_its_energy() -> None:
+    trace, drawn = attached(Drawing("v100", seconds=30.0), 0)
+    table = trace.kernels()
+    whole = table["energy_j"].sum() + table["static_j"].sum()
+    assert whole == pytest.approx(trace.energy.joules, rel=1e-9)
+    ran = table.filter(table["kind"] == "operation")
+    true_j = (drawn.beta_w * drawn.class_s)[[int(name[1:]) for name in ran["name"]]]
+    off = ran["energy_j"].to_numpy() - true_j
+    assert np.abs(off / ran["u_same_card_j"].to_numpy()).max() < 4
+    assert np.median(np.abs(off / true_j)) < 0.01
+    assert trace.attribution_notes()[0] == "gpu:0: regression of the readings on what ran"
+
+
+def test_a_trace_names_the_kernels_that_it_knows_only_together() -> None:
+    trace, _ = attached(Drawing("a100", kinds=60, step_s=0.0125, window_steps=True), 1)
+    trace.kernels()
+    assert any("cannot tell apart" in note for note in trace.attribution_notes(device="gpu:0"))

@@ -248,6 +248,9 @@ def test_devices_that_were_not_read_have_no_energy() -> None:
     assert unread["device"].to_list() == ["gpu:5"]
     assert unread["energy_j"].to_list() == [None]
     assert unread["time_s"].to_list() == [1.0]
+    notes = trace.attribution_notes()
+    assert notes[0].startswith("gpu:0: shares by time: the powers of operations are not told apart")
+    assert notes[1:] == ["gpu:5: operations ran there, and this trace did not read it"]
     with pytest.raises(NoReadingsError, match="gpu:5"):
         trace.kernels(device="gpu:5")
     with pytest.raises(OptionError, match="no operation ran on 'gpu:7'"):
