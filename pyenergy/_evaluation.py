@@ -67,8 +67,10 @@ class Evaluation:
         """
         if recorded.bounds_ns[1] <= recorded.bounds_ns[0]:
             raise WindowError("the trace has no duration")
-        marks = [(m.name, m.start_ns, m.end_ns) for m in recorded.marks]
-        spans = Spans.of(marks, edge_u_s=HOST_EDGE_U_S)
+        spans = Spans.of(
+            [(m.name, m.start_ns, m.end_ns) for m in recorded.marks],
+            edge_u_s=max([HOST_EDGE_U_S, *(_uniform_s(m.bound_ns) for m in recorded.marks)]),
+        )
         models: dict[str, DeviceEnergies] = {}
         unreadable: dict[str, str] = {}
         for name, device in recorded.devices.items():
@@ -151,6 +153,11 @@ class Evaluation:
         times = np.unique(np.concatenate([np.array([start, end]), *(c.knots()[0] for c in curves)]))
         times = times[(times >= start) & (times <= end)]
         return float(np.max(np.sum([curve.values(times) for curve in curves], axis=0)))
+
+
+def _uniform_s(bound_ns: int) -> float:
+    """Standard uncertainty of what lies anywhere inside a bound, s."""
+    return bound_ns / NS_PER_S / 3**0.5
 
 
 def span_table(marks: Sequence[Mark], evaluation: Evaluation | None) -> pl.DataFrame:

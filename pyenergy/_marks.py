@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mark`: labels a span of host time inside every open trace."""
+"""`mark`: labels a span inside every open trace."""
 
 from __future__ import annotations
 
@@ -63,13 +63,19 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 class _Entry(NamedTuple):
     start_ns: int
     depth: int
+    edges: dict[Session, int]  # numbers of the first edge, in the sessions that open it on a GPU
 
 
 class mark:
     """Label what happens inside; context manager and decorator.
 
     The span is added to every trace that was open when it began; outside a trace it does nothing.
-    Its edges are host time: GPU work that was queued but has not run yet falls after the edge.
+
+    Its edges do not wait for a GPU. Where torch had CUDA running when the trace began, they are
+    events in the queue of the GPU that was current then: the span is when that GPU worked on what
+    was launched inside, whenever that was, and ``Mark.host_ns`` is when the host did. Elsewhere,
+    and in a trace with ``sync=False``, edges are host time: work that was queued but has not run
+    yet falls after them.
 
     Parameters
     ----------
@@ -96,7 +102,8 @@ class mark:
         depth = _depth.get()
         _depth.set(depth + 1)
         start_ns = _core.now_ns()
-        entry = _Entry(start_ns, depth)
+        edges = {s: s.edges.edge() for s in _open if s.edges is not None}
+        entry = _Entry(start_ns, depth, edges)
         _running[id(entry)] = self.name, start_ns
         self._entries.push(caller(), entry)
         return self
@@ -108,7 +115,9 @@ class mark:
         _depth.set(entry.depth)
         span = Mark(self.name, entry.start_ns, end_ns, entry.depth, threading.get_ident())
         for session in _open:
-            session.add_mark(span)
+            first = entry.edges.get(session, -1)
+            last = -1 if first < 0 or session.edges is None else session.edges.edge()
+            session.add_mark(span, (first, last))
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         import inspect

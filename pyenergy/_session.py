@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import _core, _hub, _sync
+from ._device_edges import DeviceEdges
 from .errors import StateError
 from .recording.clock_anchor import AnchorWatch
 from .recording.recorded import Recorded
@@ -88,7 +89,9 @@ class Session:
         self.end_ns = 0
         self.notes: list[str] = []
         self._sampling = sampling
+        self.edges: DeviceEdges | None = None  # of marks, on a GPU that works behind the host
         self._marks: list[Mark] = []
+        self._edges: dict[int, tuple[int, int]] = {}
         self._marks_lock = threading.Lock()
         self._clock: AnchorWatch | None = None
         self._taps: list[_Tap] = []
@@ -105,6 +108,7 @@ class Session:
             self._await_first_samples()
             if self.sync:
                 _sync.synchronize(self.devices)
+                self.edges = DeviceEdges.of(self.devices)
         except BaseException:
             for tap in self._taps:
                 tap.shared.release()
@@ -125,6 +129,7 @@ class Session:
                 self._clock.stop()
             for tap in self._taps:
                 tap.shared.release()
+        self._resolve_marks()
 
     @property
     def is_foreign(self) -> bool:
@@ -136,11 +141,26 @@ class Session:
         """Between `open` and `close`."""
         return self.start_ns > 0 and self.end_ns == 0
 
-    def add_mark(self, mark: Mark) -> None:
-        """Keep a span that lies inside this session."""
+    def add_mark(self, mark: Mark, edges: tuple[int, int] = (-1, -1)) -> None:
+        """Keep a span that lies inside this session, and the numbers of its edges on the GPU."""
         if mark.start_ns >= self.start_ns:
             with self._marks_lock:
                 self._marks.append(mark)
+                self._edges[id(mark)] = edges
+
+    def _resolve_marks(self) -> None:
+        """Give marks the GPU's times, now that it is idle; the host's where it tells none."""
+        edges, self.edges = self.edges, None
+        if edges is None or not self._marks:
+            return
+        bounds = self.start_ns, self.end_ns
+        with self._marks_lock:
+            try:
+                self._marks, notes = edges.resolved(self._marks, self._edges, bounds)
+            except RuntimeError as error:  # CUDA reports so what went wrong in the queue
+                notes = [f"marks have the host's time: the GPU did not tell its own ({error})"]
+            self._edges = {}
+            self.notes += notes
 
     def recorded(self, wait: bool = True) -> Recorded:
         """What was measured so far; of a closed session everything that covers it.

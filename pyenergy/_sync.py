@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ._devices import Device
 
-__all__ = ["synchronize"]
+__all__ = ["gpu_indices", "synchronize"]
 
 
 def synchronize(devices: Sequence[Device]) -> None:
@@ -20,12 +20,15 @@ def synchronize(devices: Sequence[Device]) -> None:
     Does nothing where torch is not loaded or has not initialised CUDA: then no work of this
     process is under way. ``gpu:i`` is torch's ``cuda:i``, both count in CUDA's visible order.
     """
-    torch = sys.modules.get("torch")
-    cuda = getattr(torch, "cuda", None)
+    for index in gpu_indices(devices):
+        sys.modules["torch"].cuda.synchronize(index)
+
+
+def gpu_indices(devices: Sequence[Device]) -> list[int]:
+    """torch's numbers of the GPUs among ``devices``; none where it cannot have queued work."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
     if cuda is None or not cuda.is_initialized():
-        return
+        return []
     count = cuda.device_count()
-    for device in devices:
-        index = int(device.id.split(":")[1])
-        if device.info.source == "nvml" and index < count:
-            cuda.synchronize(index)
+    numbers = [int(d.id.split(":")[1]) for d in devices if d.info.source == "nvml"]
+    return [number for number in numbers if number < count]

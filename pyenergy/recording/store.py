@@ -133,7 +133,7 @@ def _meta(recorded: Recorded) -> dict[str, Any]:
             }
             for device_id, device in recorded.devices.items()
         },
-        "marks": [asdict(mark) for mark in recorded.marks],
+        "marks": [mark.described() for mark in recorded.marks],
         "anchors": [asdict(anchor) for anchor in _ends(recorded.anchors)],
         "notes": list(recorded.notes),
         "provenance": recorded.provenance,

@@ -8,6 +8,7 @@ import sys
 import time
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,14 +16,16 @@ import pyenergy
 from pyenergy import _hub, _session, now_ns, testing
 from pyenergy.testing import SimulatedWorld
 
+TESTS = str(Path(__file__).parents[1])
 CHILD = """
 import sys, types
 import pyenergy
-calls = []
-cuda = types.SimpleNamespace(
-    is_initialized=lambda: {initialized}, device_count=lambda: 2,
-    synchronize=lambda index: calls.append((index, pyenergy.now_ns())))
-sys.modules["torch"] = types.SimpleNamespace(cuda=cuda)
+sys.path.insert(0, {tests!r})
+from queued import Cuda
+cuda = Cuda(index=7)  # no GPU of these is where work goes
+cuda.is_initialized = lambda: {initialized}
+calls = cuda.waited
+sys.modules["torch"] = cuda.module()
 with pyenergy.trace({options}) as t:
     assert not t.bounds_ns[0] <= 0
     inside = len(calls)
@@ -54,7 +57,7 @@ def test_the_gpus_in_scope_are_waited_for_at_both_edges(
     gpus: SimulatedWorld, options: str, initialized: bool, called: str
 ) -> None:
     env = testing.nvml_environment(gpus)
-    code = CHILD.format(options=options, initialized=initialized)
+    code = CHILD.format(options=options, initialized=initialized, tests=TESTS)
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
     )

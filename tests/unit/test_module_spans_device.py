@@ -8,59 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from queued import Device
 
 from pyenergy.attribution.device_marks import DeviceMarks
 from pyenergy.attribution.module_spans import ModuleSpans
 from pyenergy.errors import OptionError, StateError
-
-
-class Device:
-    """A queue of work and events. Host time passes in calls; the device's clock runs off by ppm."""
-
-    def __init__(self, ppm: float = 0.0, jump_ns: int = 0, call_ns: int = 1000) -> None:
-        self.host_ns = 5_000_000_000
-        self.jump_ns = jump_ns  # of the device's clock, after 30 ms
-        self.busy_until_ns = 0.0  # the host's clock
-        self.ppm, self.call_ns = ppm, call_ns
-        self.made = 0
-        self.capturing = False
-        self.fails = False
-
-    def now_ns(self) -> int:
-        self.host_ns += 50
-        return self.host_ns
-
-    def work(self, ns: int) -> None:
-        """Launch something that takes so long."""
-        self.host_ns += self.call_ns
-        self.busy_until_ns = max(self.busy_until_ns, self.host_ns) + ns
-
-    def make(self) -> dict[str, float]:
-        self.made += 1
-        return {}
-
-    def record(self, event: dict[str, float]) -> None:
-        if self.fails:
-            raise RuntimeError("an illegal memory access")
-        self.host_ns += self.call_ns
-        event["ns"] = max(self.busy_until_ns, self.host_ns)
-
-    def can_record(self) -> bool:
-        return not self.capturing
-
-    def drain(self) -> None:
-        self.host_ns = max(self.host_ns, int(self.busy_until_ns) + 1)
-
-    def wait(self, event: dict[str, float]) -> None:
-        self.host_ns = max(self.host_ns, int(event["ns"])) + self.call_ns
-
-    def clock(self, ns: float) -> float:
-        jumped = self.jump_ns if ns > 5_030_000_000 else 0
-        return (ns - 5e9) * (1 + self.ppm * 1e-6) + jumped
-
-    def elapsed_ms(self, first: dict[str, float], second: dict[str, float]) -> float:
-        apart = self.clock(second["ns"]) - self.clock(first["ns"])
-        return float(np.float32(round(apart / 500) * 500 * 1e-6))
+from pyenergy.recording.marks import Mark
 
 
 @pytest.mark.parametrize(
@@ -266,3 +219,18 @@ def test_a_model_on_cuda_is_timed_by_its_events(monkeypatch: pytest.MonkeyPatch)
 def test_a_model_on_several_devices_needs_one_for_each() -> None:
     with pytest.raises(OptionError, match="is on cuda:0, cuda:1: make one ModuleSpans for"):
         ModuleSpans(Elsewhere("cuda:1", "cuda:0"))
+
+
+def test_a_driver_is_asked_for_so_many_events_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyenergy import _device_edges
+
+    monkeypatch.setattr(_device_edges, "_MOST_EVENTS", 4)
+    edges = _device_edges.DeviceEdges(Device(), "gpu:0")
+    marks = [Mark(f"m{i}", 10 * i, 10 * i + 5) for i in range(3)]
+    numbers = {id(mark): (edges.edge(), edges.edge()) for mark in marks}
+    resolved, notes = edges.resolved(marks, numbers, (0, 2**62))
+    assert [mark.host_start_ns for mark in resolved] == [0, 10, None]
+    assert notes == [
+        "gpu:0: 2 edges of marks have the host's time (a CUDA graph was being captured, or there "
+        "were more than 4): work that was still queued falls after them"
+    ]
