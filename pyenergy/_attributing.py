@@ -49,7 +49,8 @@ class Attributing:
     ) -> None:
         """Say which operations ran: `kernels`, `layers` and `gaps` then tell their energies.
 
-        Operations that were attached before are replaced.
+        Where nothing is marked, the trace's own energy is told from when they ran, too. Operations
+        that were attached before are replaced.
 
         Parameters
         ----------

@@ -129,8 +129,8 @@ class DeviceEnergies:
                 response = None if used is None else used.response_of(power.source)
                 by_activity = self._by_activity(name, prior, response, spans, bounds_ns, by_power)
                 if by_activity is not None:
-                    classes = "spans" if by_activity.spans.labelled else "the whole trace"
-                    return by_activity, f"activity of {classes} behind {what}", name, prior
+                    told = f"activity of {by_activity.spans.source} behind {what}"
+                    return by_activity, told, name, prior
             held = f"trapezoid of power readings, held while unchanged ({what})"
             return by_power, held, name, prior
         counter = device.channels.get("energy")
@@ -166,6 +166,7 @@ class DeviceEnergies:
             return None
         runs, meta = self.device.runs[name], self.device.meta
         labelled = spans is not None and len(spans) > 0
+        marked = spans is not None and labelled and spans.source == "spans"
         if spans is None or not labelled:
             # Two edges cannot tell the response of a sensor of which nothing is known.
             if response is None and not prior.known:
@@ -178,7 +179,7 @@ class DeviceEnergies:
         try:
             by_activity = ActivityModel(runs, spans, prior, limits, bounds_ns, response)
         except NoReadingsError as error:
-            self._why_plain = str(error) if labelled else ""
+            self._why_plain = str(error) if marked else ""
             return None
         if labelled and by_power.unseen_curve is not None:
             self._unmarked = by_activity.widen_unmarked(by_power.unseen_curve)
@@ -186,7 +187,7 @@ class DeviceEnergies:
         short = prior.coverage < 1.0 and _short(spans, max(prior.update_ns, 0))
         if short or _tells_more(by_activity, by_power, bounds_ns):
             return by_activity
-        self._why_plain = "the readings alone are more certain" if labelled else ""
+        self._why_plain = "the readings alone are more certain" if marked else ""
         return None
 
     def curves(self) -> tuple[_core.EnergyCurve, _core.EnergyCurve]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # About 20 us from launch to kernel on a V100: NVIDIA, "Understanding the visualization of overhead
 # and latency in Nsight Systems".
 HOST_EDGE_U_S = 20e-6
+_PAUSE_NS = 1_000_000  # between operations of one piece of work
 
 __all__ = ["Evaluation", "span_table"]
 
@@ -76,7 +77,8 @@ class Evaluation:
         for name, device in recorded.devices.items():
             known = profile or of_recorded(recorded, device)
             try:
-                models[name] = DeviceEnergies(device, recorded.bounds_ns, spans, known, method)
+                told = spans if len(spans) else _busy(recorded, name)
+                models[name] = DeviceEnergies(device, recorded.bounds_ns, told, known, method)
             except NoReadingsError as error:
                 unreadable[name] = str(error)
         return cls(recorded, models, unreadable)
@@ -155,7 +157,24 @@ class Evaluation:
         return float(np.max(np.sum([curve.values(times) for curve in curves], axis=0)))
 
 
-def _uniform_s(bound_ns: int) -> float:
+def _busy(recorded: Recorded, device: str) -> Spans | None:
+    """Where nobody marked anything, operations that were attached say when a device had work."""
+    if recorded.operations is None:
+        return None
+    starts, ends = recorded.operations.busy(device, _PAUSE_NS)
+    if not len(starts):
+        return None
+    return Spans(
+        starts,
+        ends,
+        np.zeros(len(starts), np.int32),
+        ("operations",),
+        edge_u_s=max(HOST_EDGE_U_S, _uniform_s(recorded.operations.bound_ns)),
+        source="what ran",
+    )
+
+
+def _uniform_s(bound_ns: float) -> float:
     """Standard uncertainty of what lies anywhere inside a bound, s."""
     return bound_ns / NS_PER_S / 3**0.5
 

@@ -103,6 +103,17 @@ class Operations:
         there = np.unique(self.device).tolist()
         return [self.devices[index] for index in there]
 
+    def busy(self, device_id: str, join_ns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """When a device had work: starts and ends, pauses of up to ``join_ns`` within."""
+        mine = self.of_device(device_id)
+        mine = mine.part(np.flatnonzero(mine.end_ns > mine.start_ns))
+        order = np.argsort(mine.start_ns, kind="stable")
+        start, end = mine.start_ns[order], np.maximum.accumulate(mine.end_ns[order])
+        if not len(start):
+            return start, end
+        first = np.append(True, start[1:] > end[:-1] + join_ns)
+        return start[first], end[np.append(first[1:], True)]
+
     def part(self, rows: NDArray[np.int64]) -> Operations:
         """Some rows; indices keep their meaning."""
         return replace(self, **{column: getattr(self, column)[rows] for column in _COLUMNS})

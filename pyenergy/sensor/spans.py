@@ -35,6 +35,8 @@ class Spans:
         trace that stands for what ran in it.
     edge_u_s : float
         Standard uncertainty of each edge as the time when the device's power changed, s.
+    source : str
+        Who says so, for the method of an energy.
     """
 
     starts_ns: NDArray[np.int64]
@@ -43,12 +45,15 @@ class Spans:
     names: tuple[str, ...]
     labelled: bool = True
     edge_u_s: float = 0.0
+    source: str = "spans"
 
     @classmethod
     def unlabelled(cls, start_ns: int, end_ns: int) -> Spans:
         """A trace as the one class of what ran in it."""
         whole = np.array([start_ns], np.int64), np.array([end_ns], np.int64)
-        return cls(*whole, np.zeros(1, np.int32), ("the trace",), labelled=False)
+        return cls(
+            *whole, np.zeros(1, np.int32), ("the trace",), labelled=False, source="the whole trace"
+        )
 
     @classmethod
     def of(cls, spans: list[tuple[str, int, int]], edge_u_s: float = 0.0) -> Spans:

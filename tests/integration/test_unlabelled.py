@@ -118,3 +118,31 @@ def test_a_trace_without_readings_from_around_it_is_the_readings_integral() -> N
     _, start, end = spans[0]
     energy = whole.window(start, end)
     assert energy.method.startswith("trapezoid")
+
+
+@pytest.mark.parametrize("kind", ["a100", "v100", "h100", "a100 rc"])
+def test_operations_that_ran_tell_the_whole_as_marks_would(kind: str) -> None:
+    """Bursts of 50 ms between pauses, of which a part-time sensor misses most."""
+    ran: list[tuple[str, int, int]] = []
+
+    def bursts(drawn: Drawn) -> list[tuple[str, int, int]]:
+        t = START_NS + 700 * MS
+        for _ in range(60):
+            drawn.pulse(t, 0.05, 300.0)
+            # Two kernels after one another: a pause of microseconds is none.
+            ran.append(("a", t, t + 20 * MS))
+            ran.append(("b", t + 20 * MS + 5_000, t + 50 * MS))
+            t += 50 * MS + round(drawn.rng.uniform(0.15, 0.25) * NS_PER_S)
+        return []
+
+    trace, truth, _ = measured(kind, 2, bursts)
+    before = trace.energy
+    trace.attach([{"name": n, "start_ns": a, "end_ns": b} for n, a, b in ran], clock="recording")
+    after = trace.energy
+    true_j = float(truth(*([t] for t in trace.bounds_ns))[0])
+    assert after.joules == pytest.approx(true_j, rel=2e-3)
+    assert abs(after.joules - true_j) < 3 * after.u_same_card
+    assert after.u_same_card < 0.2 * before.u_same_card
+    assert after.method.startswith("activity of what ran")
+    table = trace.kernels()
+    assert table["energy_j"].sum() + table["static_j"].sum() == pytest.approx(after.joules)

@@ -301,3 +301,21 @@ def test_damaged_operations_are_refused() -> None:
     ):
         with pytest.raises(RecordingError):
             Operations.read(said, {**members, f"operations/{column}": values})
+
+
+def test_a_device_is_busy_over_short_pauses() -> None:
+    trace = taken(("gpu:0", "gpu:1"))
+    trace.attach(
+        {
+            "name": list("abcdef"),
+            "start_ns": [2 * S, 3 * S + 900, 5 * S, 4 * S, 4 * S + 5, 2 * S],
+            "end_ns": [3 * S, 4 * S - 100, 5 * S, 6 * S, 4 * S + 9, 9 * S],
+            "device": [0, 0, 0, 0, 0, 1],
+        }
+    )
+    ran = trace.operations
+    assert ran is not None
+    assert [times.tolist() for times in ran.busy("gpu:0", 1000)] == [[2 * S], [6 * S]]
+    parted = [times.tolist() for times in ran.busy("gpu:0", 500)]
+    assert parted == [[2 * S, 3 * S + 900], [3 * S, 6 * S]]
+    assert [len(times) for times in ran.busy("gpu:7", 0)] == [0, 0]
