@@ -11,13 +11,13 @@ import numpy as np
 from ..errors import OptionError, WindowError
 from ..recording.operations import Operations
 from ..units import NS_PER_S, engineering
-from .innermost import innermost
 from .kineto_json import read_kineto
 from .kineto_live import from_profiler
 from .layer_launch import operators_of
 from .layer_types import layer_type
 from .layers import layers_from_events, layers_from_profiler
 from .module_spans import ModuleSpans
+from .nesting import innermost_pieces
 from .nsys import is_nsys, read_nsys
 from .profiler_events import Category, ProfilerEvents
 from .table import HOST, Rows, frame_of, rows_of
@@ -133,7 +133,7 @@ def _of_gpus(events: ProfilerEvents, layers: LayerMap) -> Rows:
 def _of_host(events: ProfilerEvents, layers: LayerMap) -> Rows:
     """Operators on the host: each has the time in which no operator that it called ran."""
     which = events.rows(Category.CPU_OP)
-    pieces = innermost(events.start_ns[which], events.end_ns[which], events.thread[which])
+    pieces = innermost_pieces(events.thread[which], events.start_ns[which], events.end_ns[which])
     row = which[pieces.row]
     rows = Rows(
         pieces.start_ns,

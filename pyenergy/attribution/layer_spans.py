@@ -105,7 +105,11 @@ class LayerSpans:
 
 
 class _Reader:
-    """The calls of one thread after another."""
+    """The calls of one thread after another.
+
+    The order of a log says what called what, its times need not: marks of several streams may go
+    back in time, and an end may be missing. So this is no matter of `nesting`, which sorts by time.
+    """
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []  # layer, start, end, thread, depth, complete, bound

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyenergy._curves import constant, weighted_sum
-from pyenergy.attribution.innermost import innermost
+from pyenergy.attribution.nesting import innermost_pieces
 
 _spans = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 30), st.integers(0, 2)), min_size=0, max_size=25
@@ -25,7 +25,7 @@ def test_innermost_is_what_began_last(spans: list[tuple[int, int, int]]) -> None
     start = np.array([s for s, _, _ in spans], np.int64)
     end = start + np.array([d for _, d, _ in spans], np.int64)
     thread = np.array([t for _, _, t in spans], np.int64)
-    pieces = innermost(start, end, thread)
+    pieces = innermost_pieces(thread, start, end)
     assert sorted(set(pieces.row.tolist())) == list(range(len(spans)))
     assert int(pieces.begins.sum()) == len(spans)
     for which in range(3):
@@ -41,6 +41,24 @@ def test_innermost_is_what_began_last(spans: list[tuple[int, int, int]]) -> None
             assert len(covering) == min(len(running), 1)
             if running:
                 assert start[covering[0]] == max(start[i] for i in running)
+
+
+def test_pieces_are_cut_where_spans_start_and_where_the_innermost_ends() -> None:
+    spans = [(0, 30), (10, 40), (20, 25), (20, 25), (35, 35)]
+    start, end = np.array(spans, np.int64).T
+    pieces = innermost_pieces(np.zeros(len(spans), np.int64), start, end)
+    found = zip(pieces.row.tolist(), pieces.start_ns.tolist(), pieces.end_ns.tolist(), strict=True)
+    assert list(found) == [
+        (0, 0, 10),
+        (1, 10, 20),
+        (1, 25, 35),  # whole, though the span that it crosses ends at 30
+        (1, 35, 40),
+        (2, 20, 20),
+        (3, 20, 25),
+        (4, 35, 35),
+    ]
+    assert pieces.begins.tolist() == [True, True, False, False, True, True, True]
+    assert pieces.crossing == 1
 
 
 _curve = st.lists(st.tuples(st.integers(0, 40), st.floats(-5, 5)), min_size=0, max_size=12)
