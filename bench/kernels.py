@@ -79,7 +79,7 @@ def one_run(case: Case, seed: int) -> dict[str, Any]:
     """Errors, uncertainties and what they are compared with, of the classes that count."""
     import kernels
 
-    from pyenergy.attribution.regression import regress, time_weighted
+    from pyenergy.attribution.regression import regress
     from pyenergy.sensor.catalog import prior_for
     from pyenergy.sensor.class_powers import spreads
     from pyenergy.sensor.response import Response
@@ -106,7 +106,7 @@ def one_run(case: Case, seed: int) -> dict[str, Any]:
     total = float(drawn.beta_w @ drawn.class_s)
     seconds = np.diag(drawn.class_s)
     spread = float(spreads(*kernels.LIMITS_W)[0])
-    shared, shared_cov = time_weighted(drawn.class_s, total, 0.0, spread, seconds)
+    shared, shared_cov = kernels.time_weighted(drawn.class_s, total, 0.0, spread, seconds)
     z = (found.beta_w - drawn.beta_w) / np.sqrt(np.diag(found.cov_w2))
     joint = []
     for group in found.merged:

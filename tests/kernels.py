@@ -2,6 +2,7 @@
 """Kernels of known power behind a sensor that is far slower: the truth is drawn, not estimated.
 
 Nothing here is shared with the estimator: power is piecewise constant and its averages are sums.
+`time_weighted` is what an estimate has to beat.
 """
 
 from __future__ import annotations
@@ -149,6 +150,54 @@ def draw(what: Drawing, seed: int) -> Drawn:
         tick_w=value[shown],
         bounds_ns=bounds,
     )
+
+
+def time_weighted(
+    class_s: np.ndarray, total_j: float, total_u_j: float, spread_w: float, seconds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Energies of groups, were all classes of one power; with what that may be off by.
+
+    Parameters
+    ----------
+    class_s : ndarray, shape (p,)
+        Seconds that each class ran in all.
+    total_j, total_u_j : float
+        Energy of all classes together, J, and its standard uncertainty.
+    spread_w : float
+        Standard deviation of the classes' powers about their mean, W: nothing is known of them but
+        the board's limits (`class_powers.spreads`).
+    seconds : ndarray, shape (g, p)
+        Seconds of each class in each group.
+
+    Returns
+    -------
+    joules, cov : ndarray, shapes (g,) and (g, g)
+        Energies, J, and covariance: powers of that spread, given their sum.
+
+    Raises
+    ------
+    ValueError
+        Where no class ran at all, or a figure is not finite.
+    """
+    class_s, seconds = np.asarray(class_s, float), np.asarray(seconds, float)
+    figures = np.array([total_j, total_u_j, spread_w])
+    if not (np.isfinite(class_s).all() and np.isfinite(seconds).all()):
+        raise ValueError("seconds of classes and groups must be finite numbers")
+    if not np.isfinite(figures).all() or total_u_j < 0 or spread_w < 0:
+        raise ValueError(
+            "total_j, total_u_j and spread_w must be finite, the last two not negative; got "
+            f"{total_j!r}, {total_u_j!r}, {spread_w!r}"
+        )
+    if seconds.ndim != 2 or seconds.shape[1] != len(class_s):
+        raise ValueError(f"seconds must have shape (groups, {len(class_s)}), got {seconds.shape}")
+    whole = float(class_s.sum())
+    if not whole > 0:
+        raise ValueError("no class ran: there is no time to share energy by")
+    p = len(class_s)
+    # beta = mean + deviations; the sum fixes the mean but for the deviations' own sum.
+    lever = np.eye(p) - np.outer(np.ones(p), class_s) / whole
+    cov = spread_w**2 * lever @ lever.T + (total_u_j / whole) ** 2
+    return seconds.sum(axis=1) * (total_j / whole), seconds @ cov @ seconds.T
 
 
 def _timeline(

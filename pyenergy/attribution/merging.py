@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classes that readings cannot tell apart, and shares where they tell nothing at all."""
+"""Classes that readings cannot tell apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["merged_classes", "time_weighted"]
+__all__ = ["merged_classes"]
 
 _WIDE = 0.10  # of a group's energy: above it, it is asked whether another one takes the rest
 _TOGETHER = 0.9  # variance of the sum over the sum of variances, below which they share an error
@@ -61,51 +61,3 @@ def merged_classes(joules: Floats, cov: Floats) -> list[tuple[int, ...]]:
         energy = np.delete(energy, second)
         cov = np.delete(np.delete(cov, second, 0), second, 1)
     return sorted(g for g in groups if len(g) > 1)
-
-
-def time_weighted(
-    class_s: Floats, total_j: float, total_u_j: float, spread_w: float, seconds: Floats
-) -> tuple[Floats, Floats]:
-    """Energies of groups, were all classes of one power; with what that may be off by.
-
-    Parameters
-    ----------
-    class_s : ndarray, shape (p,)
-        Seconds that each class ran in all.
-    total_j, total_u_j : float
-        Energy of all classes together, J, and its standard uncertainty.
-    spread_w : float
-        Standard deviation of the classes' powers about their mean, W: nothing is known of them but
-        the board's limits (`class_powers.spreads`).
-    seconds : ndarray, shape (g, p)
-        Seconds of each class in each group.
-
-    Returns
-    -------
-    joules, cov : ndarray, shapes (g,) and (g, g)
-        Energies, J, and covariance: powers of that spread, given their sum.
-
-    Raises
-    ------
-    ValueError
-        Where no class ran at all, or a figure is not finite.
-    """
-    class_s, seconds = np.asarray(class_s, float), np.asarray(seconds, float)
-    figures = np.array([total_j, total_u_j, spread_w])
-    if not (np.isfinite(class_s).all() and np.isfinite(seconds).all()):
-        raise ValueError("seconds of classes and groups must be finite numbers")
-    if not np.isfinite(figures).all() or total_u_j < 0 or spread_w < 0:
-        raise ValueError(
-            "total_j, total_u_j and spread_w must be finite, the last two not negative; got "
-            f"{total_j!r}, {total_u_j!r}, {spread_w!r}"
-        )
-    if seconds.ndim != 2 or seconds.shape[1] != len(class_s):
-        raise ValueError(f"seconds must have shape (groups, {len(class_s)}), got {seconds.shape}")
-    whole = float(class_s.sum())
-    if not whole > 0:
-        raise ValueError("no class ran: there is no time to share energy by")
-    p = len(class_s)
-    # beta = mean + deviations; the sum fixes the mean but for the deviations' own sum.
-    lever = np.eye(p) - np.outer(np.ones(p), class_s) / whole
-    cov = spread_w**2 * lever @ lever.T + (total_u_j / whole) ** 2
-    return seconds.sum(axis=1) * (total_j / whole), seconds @ cov @ seconds.T

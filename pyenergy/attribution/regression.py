@@ -23,7 +23,7 @@ from ..sensor.residuals import active_power
 from ..sensor.update_clock import UpdateClock, Updates, fit_clock, updates_of
 from ..units import NS_PER_S
 from .kernel_fit import KernelFit, fit_kernels, given_response, of_catalogue
-from .merging import merged_classes, time_weighted
+from .merging import merged_classes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Regression", "refusal", "regress", "time_weighted"]
+__all__ = ["Regression", "refusal", "regress"]
 
 FEWEST_UPDATES = 20
 _MISFIT = 1.5  # residuals of what was left out, over what the fit predicts
@@ -161,8 +161,7 @@ def regress(
     Returns
     -------
     Regression or None
-        None where the readings cannot support it: `refusal` says why, `time_weighted` is what
-        remains.
+        None where the readings cannot support it: `refusal` says why.
     """
     seen = _updates(runs, spans, prior, response)
     if isinstance(seen, str):

@@ -8,11 +8,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from kernels import LIMITS_W, SENSORS, Drawing, Drawn, draw
+from kernels import LIMITS_W, SENSORS, Drawing, Drawn, draw, time_weighted
 
 from pyenergy import Trace
 from pyenergy.attribution.kernel_fit import fit_kernels, given_response
-from pyenergy.attribution.regression import Regression, regress, time_weighted
+from pyenergy.attribution.regression import Regression, regress
 from pyenergy.sensor.catalog import prior_for
 from pyenergy.sensor.class_powers import spreads
 from pyenergy.sensor.response import Response

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from kernels import LIMITS_W, Drawing, Drawn, draw
+from kernels import LIMITS_W, Drawing, Drawn, draw, time_weighted
 
 from pyenergy._trace import Trace
-from pyenergy.attribution.merging import merged_classes, time_weighted
+from pyenergy.attribution.merging import merged_classes
 from pyenergy.attribution.regression import refusal, regress
 from pyenergy.recording.series import Runs
 from pyenergy.sensor.catalog import prior_for
