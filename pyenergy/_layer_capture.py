@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +18,14 @@ from .attribution.call_values import (
     tensors,
     versions,
 )
-from .attribution.partition import CallTree, Candidates, Partition, partition
+from .attribution.partition import CallTree, Candidates, Partition, hooked, partition
 from .errors import OptionError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
+
+    from .attribution.partition import Hooks
 
 __all__ = ["Captured", "ModelInputs", "Signature", "capture", "untouched"]
 
@@ -117,7 +119,7 @@ def capture(
             model(*arguments.args, **arguments.kwargs)
 
     tree = CallTree(Candidates.of(model))
-    with untouched(model), tree:
+    with untouched(model), hooked(tree.candidates.modules, tree.hooks):
         inputs.survey(run)
     chosen = partition(model, tree, depth, match)
     found = _run(model, chosen, inputs, run, set())
@@ -134,7 +136,7 @@ def _run(
     clone: set[tuple[str, tuple[str, ...]]],
 ) -> _Keeper:
     keeper = _Keeper(chosen.layers, clone, _known(model))
-    with untouched(model), keeper:
+    with untouched(model), hooked(keeper.layers, keeper.hooks):
         run(inputs.once())
         keeper.look()
     return keeper
@@ -147,7 +149,7 @@ def _known(model: Any) -> set[int]:
 
 @dataclass
 class _Keeper:
-    """Hooks around the layers that keep the arguments of each signature's first call."""
+    """Keeps the arguments of each signature's first call, while the layers are `hooked`."""
 
     layers: dict[str, Any]
     clone: set[tuple[str, tuple[str, ...]]]
@@ -156,26 +158,13 @@ class _Keeper:
     bytes: dict[str, int] = field(default_factory=dict)  # kept, by device
     uncopied: set[str] = field(default_factory=set)
 
-    def __enter__(self) -> _Keeper:
+    def __post_init__(self) -> None:
         self._found: dict[str, dict[tuple[str, ...], Signature]] = {n: {} for n in self.layers}
         self._seen: list[tuple[tuple[str, tuple[str, ...]], list[tuple[Any, int]]]] = []
-        self._handles: list[Any] = []
-        local = threading.local()
-        for name, module in self.layers.items():
-            before, after = self._hooks(name, local)
-            self._handles.append(
-                module.register_forward_pre_hook(before, prepend=True, with_kwargs=True)
-            )
-            self._handles.append(module.register_forward_hook(after, always_call=True))
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
+    def hooks(self, name: str, local: threading.local) -> Hooks:
+        """Those of a layer."""
 
-    def _hooks(
-        self, name: str, local: threading.local
-    ) -> tuple[Callable[..., None], Callable[..., None]]:
         def before(module: Any, args: Any, kwargs: Any) -> None:
             inside = local.__dict__.get("inside", 0)
             local.inside = inside + 1

@@ -17,23 +17,28 @@ unattributed. ``depth`` ends the way down early; ``match`` is a rule in place of
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import OptionError
 from .layer_names import module_names
 from .layer_types import layer_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
-__all__ = ["CallTree", "Candidates", "Partition", "few", "partition"]
+    Hooks = tuple[Callable[..., None], Callable[..., None]]  # before a call, and after it
+
+__all__ = ["CallTree", "Candidates", "Partition", "few", "hooked", "partition"]
 
 _CONTAINERS = ("ModuleList", "ModuleDict", "ParameterList", "ParameterDict")
 _BLOCKS = ("Attention", "FFN")
 _FUSED = "TransformerEncoderLayer"  # unless hooks are on it or on anything in it
+
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,36 @@ class Candidates:
         return self.names[address][0]
 
 
+@contextmanager
+def hooked(
+    modules: Mapping[_Key, Any], hooks: Callable[[_Key, threading.local], Hooks]
+) -> Iterator[None]:
+    """Around each call of the modules, however it ends, run their hooks.
+
+    Parameters
+    ----------
+    modules : mapping to torch.nn.Module
+    hooks : callable
+        Makes those of the module of a key: ``before(module, args, kwargs)``, ahead of hooks that it
+        has already, and ``after(module, args, result)``. The other argument is what a thread keeps
+        from hook to hook.
+    """
+    handles: list[Any] = []
+    local = threading.local()
+    try:
+        for key, module in modules.items():
+            before, after = hooks(key, local)
+            handles.append(module.register_forward_pre_hook(before, prepend=True, with_kwargs=True))
+            handles.append(module.register_forward_hook(after, always_call=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 @dataclass
 class CallTree:
-    """Who called whom; a context manager around a run of the model.
+    """Who called whom, while the candidates are `hooked`.
 
     Attributes
     ----------
@@ -96,22 +128,9 @@ class CallTree:
     candidates: Candidates
     calls: list[tuple[int, int]] = field(default_factory=list)
 
-    def __enter__(self) -> Self:
-        self._handles: list[Any] = []
-        local = threading.local()
-        for address, module in self.candidates.modules.items():
-            before, after = self._hooks(address, local)
-            self._handles.append(module.register_forward_pre_hook(before, prepend=True))
-            self._handles.append(module.register_forward_hook(after, always_call=True))
-        return self
+    def hooks(self, address: int, local: threading.local) -> Hooks:
+        """Those of a candidate."""
 
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _hooks(
-        self, address: int, local: threading.local
-    ) -> tuple[Callable[..., None], Callable[..., None]]:
         def before(*_: Any) -> None:
             stack = local.__dict__.setdefault("stack", [])
             self.calls.append((address, stack[-1] if stack else -1))
