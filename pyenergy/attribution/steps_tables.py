@@ -77,11 +77,11 @@ def tokens_table(trace: Summing, steps: Steps | Iterable[Step]) -> pl.DataFrame:
 
     found = Steps.of(steps)
     starts, ends = found.edges_ns
-    rest = complement(starts, ends, trace.bounds_ns)
+    rest = _outside(found, trace.bounds_ns)
     one = np.ones(1)
     windows = [WeightedWindows(starts[i : i + 1], ends[i : i + 1], one) for i in range(len(starts))]
-    joules, u, own = trace._sums([*windows, WeightedWindows(*rest, np.ones(len(rest[0])))])
-    time_s = np.append(ends - starts, (rest[1] - rest[0]).sum()) / NS_PER_S
+    joules, u, own = trace._sums([*windows, rest])
+    time_s = np.append(ends - starts, (rest.ends_ns - rest.starts_ns).sum()) / NS_PER_S
     n = len(starts)
     prompt = [step.prompt_tokens for step in found.steps]
     output = [step.output_tokens for step in found.steps]
@@ -142,10 +142,8 @@ def requests_table(
     found = Steps.of(steps)
     starts, ends = found.edges_ns
     owned = _owned(found, weights or Weights())
-    rest = complement(starts, ends, trace.bounds_ns)
-    rows = [WeightedWindows(starts[o.index], ends[o.index], o.prefill + o.decode) for o in owned]
-    rows.append(WeightedWindows(*rest, np.ones(len(rest[0]))))
-    joules, u, own = trace._sums(rows)
+    windows = [WeightedWindows(starts[o.index], ends[o.index], o.prefill + o.decode) for o in owned]
+    joules, u, own = trace._sums([*windows, _outside(found, trace.bounds_ns)])
     prefill, _, _ = trace._sums(
         [WeightedWindows(starts[o.index], ends[o.index], o.prefill) for o in owned]
     )
@@ -160,34 +158,30 @@ def requests_table(
         for i, name in enumerate(("prompt_tokens", "output_tokens", "recomputed_tokens"))
     }
     decode = joules[:-1] - prefill
-    floats = {
-        "prefill_j": _where(real, prefill.tolist()),
-        "decode_j": _where(real, decode.tolist()),
-        "energy_j": joules[:-1].tolist(),
-        "u_j": u[:-1].tolist(),
-        "u_same_card_j": own[:-1].tolist(),
-        "share": _share(joules)[:-1].tolist(),
-        "j_per_output_token": j_each,
-        "ttft_s": [ttft for ttft, _ in times],
-        "tpot_s": [tpot for _, tpot in times],
-    }
-    last = {
-        "energy_j": joules[-1],
-        "u_j": u[-1],
-        "u_same_card_j": own[-1],
-        "share": _share(joules)[-1],
+    floats: dict[str, Floats | Sequence[float | None]] = {
+        "prefill_j": [*_where(real, prefill.tolist()), None],
+        "decode_j": [*_where(real, decode.tolist()), None],
+        "energy_j": joules,
+        "u_j": u,
+        "u_same_card_j": own,
+        "share": _share(joules),
+        "j_per_output_token": [*j_each, None],
+        "ttft_s": [*(ttft for ttft, _ in times), None],
+        "tpot_s": [*(tpot for _, tpot in times), None],
     }
     return pl.DataFrame(
         {
             "request": [*(o.request for o in owned), OUTSIDE],
             **integers,
             "count": pl.Series([*(len(o.index) for o in owned), None], dtype=pl.Int64),
-            **{
-                name: pl.Series([*values, last.get(name)], dtype=pl.Float64)
-                for name, values in floats.items()
-            },
+            **{name: pl.Series(values, dtype=pl.Float64) for name, values in floats.items()},
         }
     )
+
+
+def _outside(steps: Steps, bounds_ns: tuple[int, int]) -> WeightedWindows:
+    starts, ends = complement(*steps.edges_ns, bounds_ns)
+    return WeightedWindows(starts, ends, np.ones(len(starts)))
 
 
 def complement(starts: Times, ends: Times, bounds_ns: tuple[int, int]) -> tuple[Times, Times]:
