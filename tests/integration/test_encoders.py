@@ -6,18 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tiny_models import MODELS, SIM, torch, transformers
 
 from pyenergy.errors import OptionError, StateError
 from pyenergy.integrations._edges import Edges
 from pyenergy.integrations.encoders import encode, transcribe
 
-pytestmark = [
-    pytest.mark.models,
-    pytest.mark.filterwarnings("default"),  # other libraries' warnings are theirs
-]
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-SIM = {"devices": "sim:a100"}
+pytestmark = MODELS
 
 
 @pytest.fixture(scope="module")

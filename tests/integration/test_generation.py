@@ -9,18 +9,13 @@ from typing import Any
 import pytest
 from pyenergy.workloads.causal_lm import load_causal_lm
 from pyenergy.workloads.stories import load_stories
+from tiny_models import MODELS, SIM, torch, transformers
 
 import pyenergy
 from pyenergy.integrations.simple import EnergyEfficientInference, EnergyMonitor
 from pyenergy.integrations.transformers import TokenClock, generate
 
-pytestmark = [
-    pytest.mark.models,
-    pytest.mark.filterwarnings("default"),  # other libraries' warnings are theirs
-]
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-SIM = {"devices": "sim:a100"}
+pytestmark = MODELS
 
 
 @pytest.fixture(scope="module")
