@@ -39,6 +39,8 @@ _MOST_CLASSES_AT_ONCE = 6  # that identification solves for; more are joined by 
 _WHOLE_PERIOD_SPREAD = 0.004
 _ROUNDS = 8
 _MOST_MODES = 4  # of the response's posterior: its window and delay, and a few peaks
+_OUTLIER = 30  # times a variance: a square beyond is strange work, and counts as this much
+_STAND_INS = 4  # readings with the scatter of all, in each group
 _SAME_VOTES = 0.05  # far inside what a scatter of few readings is known to
 MEDIAN_OF_SQUARES = 0.4549  # of a standard normal variable
 
@@ -209,9 +211,15 @@ class ActivityFit:
         for number in np.unique(group):
             inside = square[group == number]
             n = len(inside)
-            # A few readings prove little: four pseudo-readings with the scatter of all.
-            median = (float(np.median(inside)) * n + 4 * pooled) / (n + 4)
-            self.scatter_w2[int(number)] = median / MEDIAN_OF_SQUARES
+            # A few readings prove little: others with the scatter of all stand in.
+            median = float(np.median(inside)) * n + _STAND_INS * pooled
+            median /= n + _STAND_INS
+            variance = median / MEDIAN_OF_SQUARES
+            if number == EDGE:
+                # Late edges are rare, and an RC holds little of most: the median hides them.
+                likely = np.minimum(inside, _OUTLIER * variance)
+                variance = max(variance, float(likely.mean()))
+            self.scatter_w2[int(number)] = variance
             self._group_sizes[int(number)] = n
         return np.array([self.scatter_w2[int(g)] for g in group])
 
@@ -280,6 +288,9 @@ class ActivityFit:
         self.excess_idle = excess.get(IDLE, 0.0)
         whole = max([v for g, v in excess.items() if g != EDGE], default=0.0)
         self.excess_edge = max(excess.get(EDGE, 0.0) - whole, 0.0)
+        # Few readings: without those that stood in, and with what power, window and delay took.
+        edges = sizes.get(EDGE, 0)
+        self.excess_edge *= (edges + _STAND_INS) / max(edges - 3, 1)
         # Where no reading saw a class alone, calls that differ scatter just like edges that do.
         self.edges_apart = any(g >= 0 and n >= FEWEST_UPDATES for g, n in sizes.items())
 

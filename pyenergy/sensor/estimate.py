@@ -47,7 +47,7 @@ import numpy as np
 from .. import _core
 from ..units import NS_PER_S
 from .activity_fit import ActivityFit
-from .gaps import extended, step_curve
+from .gaps import extended, missed, step_curve
 from .residuals import AddedBack, active_power, steps
 from .response import overlaps
 from .spans import Spans, distance, in_step
@@ -72,6 +72,9 @@ _NEAR_NS = 2_000  # a window that ends at a span's edge may be stamped by anothe
 # Latencies are one-sided and long-tailed: of an exponential one the root mean square from the stamp
 # is twice the deviation that a median of squares suggests.
 _LATENCY = 2.0
+# Readings in step with a class show one part of it: a window has half of the power more, or less,
+# wherever the level makes up for what the power is off.
+_STUCK = 0.5
 _CHUNK = 100_000  # windows solved at once
 
 
@@ -126,7 +129,7 @@ class ActivityModel:
         stuck &= not self._full_time
         anything_w = (self.high_w - self.low_w) / math.sqrt(12)
         self.lever_cov[np.diag_indices(p)] += np.where(stuck, anything_w, 0.0) ** 2
-        self._stuck_w = np.where(stuck, 0.5 * self.fitted.beta, 0.0)
+        self._stuck_w = np.where(stuck, _STUCK * self.fitted.beta, 0.0)
         self._unlabelled: Unlabelled | None = None
         self._unmarked: _core.EnergyCurve | None = None
         if not spans.labelled:
@@ -160,7 +163,7 @@ class ActivityModel:
         reach = round(best.reach_s * NS_PER_S)
         known = np.asarray(runs.read_first_ns[runs.usable])
         # Polls that pause lose nothing as long as every update was still seen.
-        starts, ends = _missed(u.t_ns, self.fitted.missed, round(period_s * NS_PER_S))
+        starts, ends = missed(u.t_ns, self.fitted.missed, round(period_s * NS_PER_S))
         # What a reading covers lies before it: one just after the start says what was.
         if self.start_ns < int(u.t_ns[0]) - reach - round(period_s * NS_PER_S):
             starts, ends = np.append(starts, self.start_ns), np.append(ends, known[0])
@@ -186,9 +189,11 @@ class ActivityModel:
         after = running[::-1][last]  # of all that happens at one time
         squares = np.diff(after, prepend=0.0) ** 2
         self._edge_squares = np.concatenate([[0.0], np.cumsum(squares)])
-        # What edges scatter by, from readings that hold one: an energy of W s is elsewhere.
+        # What edges scatter by, from readings that hold one: an energy of W s is elsewhere. The
+        # mean square of a response h over the time L that it holds an edge is 1 / (looks L).
         typical_w = max(float(np.sqrt(squares.mean())), 1e-9)
-        seen_s = self.response.window_s * math.sqrt(self.fitted.excess_edge) / typical_w
+        held_s = math.sqrt(self.response.looks_s * self.response.holds_edge_s)
+        seen_s = held_s * math.sqrt(self.fitted.excess_edge) / typical_w
         # Calls that differ scatter alike, and what a full-time sensor saw of it is added back.
         scale = 1 / math.sqrt(12) if self._full_time else 1.0
         scale = _LATENCY if self.fitted.edges_apart else scale
@@ -356,7 +361,7 @@ class ActivityModel:
         self, starts: NDArray[np.int64], ends: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(structure inside classes, edges of spans) for both edges of each window."""
-        window_s = max(self.response.window_s, 1e-6)
+        window_s = max(self.response.looks_s, 1e-6)
         inner = np.zeros(len(starts))
         length_s = (ends - starts) / NS_PER_S
         for t in (starts, ends):
@@ -391,11 +396,3 @@ class ActivityModel:
         """Seconds of [start_ns, end_ns] in which nothing was read."""
         overlap = np.minimum(self.gap_ends_ns, end_ns) - np.maximum(self.gap_starts_ns, start_ns)
         return float(np.maximum(overlap, 0).sum()) / NS_PER_S
-
-
-def _missed(
-    t_ns: NDArray[np.int64], missed: NDArray[np.float64], period_ns: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Starts and ends of the times whose updates were not seen."""
-    after = np.flatnonzero(missed[1:] > 1.5) + 1
-    return t_ns[after - 1], t_ns[after] - period_ns

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from ..recording.series import Runs
 
-__all__ = ["any_between", "extended", "gap_before", "gaps_of", "power_bounds", "step_curve"]
+__all__ = [
+    "any_between",
+    "extended",
+    "gap_before",
+    "gaps_of",
+    "missed",
+    "power_bounds",
+    "step_curve",
+]
 
 UNKNOWN_LIMIT_W = 1000.0  # above every board limit of the catalogue's study
 
@@ -107,3 +115,14 @@ def step_curve(
     t = np.repeat(np.stack([starts, ends], axis=1).ravel(), 2)
     y = np.outer(np.broadcast_to(density, len(starts)), [0.0, 1.0, 1.0, 0.0]).ravel()
     return _core.EnergyCurve(*extended((t, y), start_ns, end_ns, 0.0))
+
+
+def missed(
+    t_ns: NDArray[np.int64], elapsed: NDArray[np.float64], period_ns: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Starts and ends of the times whose updates were not seen.
+
+    ``elapsed``: updates since the reading before, 1 where none was missed.
+    """
+    after = np.flatnonzero(elapsed[1:] > 1.5) + 1
+    return t_ns[after - 1], t_ns[after] - period_ns

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -102,6 +103,11 @@ class Response:
     def looks_s(self) -> float:
         """Time that a reading averages, s; of an RC the boxcar of its noise bandwidth, 2 tau."""
         return self.window_s * (2 if self.family == "rc" else 1)
+
+    @property
+    def holds_edge_s(self) -> float:
+        """How long after an edge readings hold something of it: of an RC until 2 % are left, s."""
+        return self.window_s * (math.log(50) if self.family == "rc" else 1.0)
 
     @property
     def reach_s(self) -> float:

@@ -58,7 +58,7 @@ def test_the_whole_of_work_in_step_is_wide(
     assert float(np.mean(np.abs(joules - truth(starts, ends)) < 3 * u)) >= 0.95
 
 
-@pytest.mark.parametrize("kind", ["a100", "v100", "h100"])
+@pytest.mark.parametrize("kind", ["a100", "v100", "h100", "a100 rc"])
 @pytest.mark.parametrize(("differ", "late_s"), [(0.15, 15e-6), (0.0, 5e-4)])
 def test_calls_of_5_ms_that_differ_or_come_late(kind: str, differ: float, late_s: float) -> None:
     def load(card: Drawn) -> list[tuple[str, int, int]]:
@@ -79,7 +79,7 @@ def test_calls_of_5_ms_that_differ_or_come_late(kind: str, differ: float, late_s
         starts, ends = np.array([(a, b) for _, a, b in spans]).T
         joules, u = trace.windows(starts, ends, same_card=True)
         inside.append(np.abs(joules - truth(starts, ends)) < 1.96 * u)
-    assert float(np.mean(inside)) >= 0.70
+    assert float(np.mean(inside)) >= 0.90
 
 
 @pytest.mark.parametrize("seed", range(3))
