@@ -83,9 +83,7 @@ def _architecture_notes(device: DeviceData, channel: str) -> list[str]:
         ]
     if prior_for(given, source) is not UNKNOWN:
         return []
-    known = prior_for(given.lower(), source) is not UNKNOWN
-    hint = f"it is written {given.lower()!r}" if known else "as 'ampere', 'ga100' or 'hopper' is"
-    return [f"no sensor is known of the architecture {given!r} ({hint}): taken as any"]
+    return [f"no sensor is known of the architecture {given!r}: taken as any"]
 
 
 # Inside -------------------------------------------------------------------------------------

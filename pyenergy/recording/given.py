@@ -12,8 +12,9 @@ import numpy as np
 
 from .._real import real
 from ..errors import OptionError
+from .given_times import array_of, instant, shape_of, times_of
 from .marks import Mark
-from .time_units import advice
+from .names import ARCHITECTURES, FIELDS, unknown_architecture, unknown_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,9 +26,6 @@ CHANNELS = {"power": "W", "power_average": "W", "energy": "J"}
 _NAME = re.compile(r"((?P<kind>[a-z][a-z0-9_-]*):(0|[1-9][0-9]*))/(?P<channel>.+)")
 _TEXTS = ("name", "uuid", "architecture", "field")
 _NUMBERS = ("power_min_w", "power_max_w")
-_FIELDS = ("instant", "average", "default")
-_INT64 = np.iinfo(np.int64)
-_FARTHEST_NS = 4 * 10**18  # in the year 2096: sums with a few seconds fit in int64
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,15 @@ def marks_of(spans: Any) -> tuple[Mark, ...]:
     TypeError, OptionError
         As `recorded_from_readings` does.
     """
+    form = "spans are a list of (name, start_ns, end_ns)"
+    if hasattr(spans, "columns"):
+        raise OptionError(
+            f"{form}, got a {type(spans).__name__}: of polars, table.select('name', 'start_ns', "
+            "'end_ns').rows(); of pandas, table[['name', 'start_ns', 'end_ns']].itertuples("
+            "index=False, name=None)"
+        )
     if isinstance(spans, (str, bytes, Mapping)) or not isinstance(spans, Iterable):
-        raise OptionError(f"spans are a list of (name, start_ns, end_ns), got {spans!r}")
+        raise OptionError(f"{form}, got {spans!r}")
     return tuple(sorted(map(_mark, spans), key=lambda m: (m.start_ns, -m.end_ns)))
 
 
@@ -83,10 +88,11 @@ def bounds_of(bounds_ns: Any) -> tuple[int, int] | None:
     """
     if bounds_ns is None:
         return None
-    pair = tuple(bounds_ns) if isinstance(bounds_ns, (tuple, list, np.ndarray)) else ()
+    listed = isinstance(bounds_ns, (tuple, list)) or np.ndim(bounds_ns) == 1
+    pair = tuple(bounds_ns) if listed and not isinstance(bounds_ns, (set, Mapping)) else ()
     if len(pair) != 2:
         raise OptionError(f"bounds_ns is a pair (start_ns, end_ns), got {bounds_ns!r}")
-    return _integer("bounds_ns", pair[0]), _integer("bounds_ns", pair[1])
+    return instant("bounds_ns", pair[0]), instant("bounds_ns", pair[1])
 
 
 def facts_of(devices: Any) -> dict[str, Facts]:
@@ -119,63 +125,26 @@ def _pair(name: Any, pair: Any) -> tuple[Any, Any]:
 
 
 def _column(name: str, t_ns: Any, values: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    t, v = _times(name, t_ns), _values(name, values)
+    t, v = times_of(name, t_ns), _values(name, values)
     if len(t) != len(v):
         raise OptionError(f"{name}: {len(t)} times but {len(v)} values")
     if len(t) == 0:
         raise OptionError(f"{name}: no readings")
-    if bool((back := t[1:] < t[:-1]).any()):
-        index = int(np.flatnonzero(back)[0]) + 1
-        raise OptionError(f"{name}: times decrease at reading {index} ({t[index - 1]}, {t[index]})")
-    if int(t[-1]) - int(t[0]) > _INT64.max:
-        raise OptionError(f"{name}: times too far apart for int64")
-    if max(abs(int(t[0])), abs(int(t[-1]))) > _FARTHEST_NS:
-        raise OptionError(f"{name}: no clock shows {t[-1]} ns (Unix time today is 1.8e18)")
     if bool((infinite := np.isinf(v)).any()):
-        raise OptionError(f"{name}: reading {int(np.flatnonzero(infinite)[0])} is infinite")
+        first = int(np.flatnonzero(infinite)[0])
+        raise OptionError(f"{name}: reading {first} is infinite: NaN is what could not be read")
     return t, v
-
-
-def _times(name: str, times: Any) -> NDArray[np.int64]:
-    if np.ma.is_masked(times):
-        raise OptionError(f"{name}: a time is masked: leave such readings out")
-    array = _array(name, times)
-    if array.size == 0:
-        array = array.astype(np.int64)  # an empty list has no dtype of its own
-    if array.ndim != 1:
-        raise OptionError(f"{name}: times must be one-dimensional, got {_shape(times, array)}")
-    # NumPy makes floats or objects of a list with integers that no dtype of its holds.
-    if array.dtype.kind in "fO" and all(type(time) is int for time in times):
-        raise OptionError(f"{name}: times beyond int64")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: times must be integer nanoseconds, got {_cure(array)}")
-    if array.dtype == np.uint64 and array.size and int(array.max()) > _INT64.max:
-        raise OptionError(f"{name}: times beyond int64")
-    return np.ascontiguousarray(array, dtype=np.int64)
-
-
-def _cure(array: NDArray[Any]) -> str:
-    """What was given in the place of integers, and how it becomes them."""
-    kind, got = array.dtype.kind, f"dtype {array.dtype}"
-    if kind == "f":
-        return f"{got}: {advice(array)}"
-    if kind in "mM":
-        plain = "datetime64[ns]" if kind == "M" else "timedelta64[ns]"
-        return f"{got}: times.astype({plain!r}).astype(np.int64) gives them"
-    if kind in "US":
-        cure = "np.array(times, 'datetime64[ns]').astype(np.int64)"
-        return f"text ({str(array[0])!r}): {cure} reads dates in UTC"
-    if kind == "O":
-        return f"objects ({type(array[0]).__name__}): datetimes are to be made Unix nanoseconds"
-    return got
 
 
 def _values(name: str, values: Any) -> NDArray[np.float64]:
     if isinstance(values, np.ma.MaskedArray):  # what is masked is missing, not what lies below
         values = np.where(np.ma.getmaskarray(values), np.nan, np.ma.getdata(values))
-    array = _array(name, values)
+    array = array_of(name, values)
     if array.ndim != 1:
-        raise OptionError(f"{name}: values must be one-dimensional, got {_shape(values, array)}")
+        raise OptionError(f"{name}: values must be one-dimensional, got {shape_of(values, array)}")
+    if array.size and array.dtype.kind in "US":
+        cure = "np.array(values, float) reads it, with 'nan' for what could not be read"
+        raise TypeError(f"{name}: values must be numbers, got text ({str(array[0])!r}): {cure}")
     if array.size and array.dtype.kind not in "iufO":
         raise TypeError(f"{name}: values must be numbers, got dtype {array.dtype}")
     if array.dtype.kind == "O":  # NumPy would read "5" as 5 and True as 1
@@ -185,29 +154,11 @@ def _values(name: str, values: Any) -> NDArray[np.float64]:
     try:
         return np.ascontiguousarray(array, dtype=np.float64)  # None becomes NaN
     except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{name}: values must be numbers: {error}") from None
-
-
-def _array(name: str, given: Any) -> NDArray[Any]:
-    try:
-        return np.asarray(given)
-    except ValueError:  # lists of different lengths in a list
-        raise OptionError(f"{name}: times and values must be one-dimensional") from None
-
-
-def _shape(given: Any, array: NDArray[Any]) -> str:
-    return f"shape {array.shape}" if array.ndim else f"one {type(given).__name__}"
+        what = "what could not be read is None or NaN"
+        raise TypeError(f"{name}: values must be numbers ({what}): {error}") from None
 
 
 # Spans and facts ----------------------------------------------------------------------------
-
-
-def _integer(what: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{what}: times must be integer nanoseconds, got {value!r}")
-    if not _INT64.min <= value <= _INT64.max:
-        raise OptionError(f"{what}: times beyond int64")
-    return int(value)
 
 
 def _mark(span: Any) -> Mark:
@@ -218,7 +169,7 @@ def _mark(span: Any) -> Mark:
     if not isinstance(span.name, str) or not span.name or not span.name.isprintable():
         raise OptionError(f"a span needs a name of printable characters, got {span.name!r}")
     what = f"span {span.name!r}"
-    start, end = _integer(what, span.start_ns), _integer(what, span.end_ns)
+    start, end = instant(what, span.start_ns), instant(what, span.end_ns)
     if end < start:
         raise OptionError(f"{what} ends before it starts: {start}, {end}")
     if not all(type(count) is int for count in (span.depth, span.thread)):
@@ -233,15 +184,17 @@ def _facts(device_id: Any, facts: Any) -> Facts:
             f'{{"name": "A100", "power_max_w": 400.0}}, got {facts!r}'
         )
     if unknown := [key for key in facts if key not in (*_TEXTS, *_NUMBERS)]:
-        known = ", ".join((*_TEXTS, *_NUMBERS))
-        raise OptionError(f"{device_id}: no {unknown[0]!r}; known are {known}")
+        reason = unknown_name("fact", unknown[0], (*_TEXTS, *_NUMBERS))
+        raise OptionError(f"{device_id}: {reason}")
     known_facts = {key: value for key, value in facts.items() if value is not None}
     for key in _TEXTS:
         if not isinstance(known_facts.get(key, ""), str):
             raise OptionError(f"{device_id}: {key} must be text, got {known_facts[key]!r}")
-    if known_facts.get("field", "") not in ("", *_FIELDS):
-        known = ", ".join(_FIELDS)
-        raise OptionError(f"{device_id}: no field {known_facts['field']!r}; known are {known}")
+    if (field := known_facts.get("field", "")) not in ("", *FIELDS):
+        raise OptionError(f"{device_id}: {unknown_name('field', field, FIELDS)}")
+    architecture = known_facts.get("architecture", "")
+    if str(device_id).startswith("gpu:") and architecture not in ("", *ARCHITECTURES):
+        raise OptionError(f"{device_id}: {unknown_architecture(architecture)}")
     for key in _NUMBERS:
         known_facts[key] = _limit(f"{device_id}: {key}", known_facts.get(key))
     low, high = (known_facts[key] for key in _NUMBERS)

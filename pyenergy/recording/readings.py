@@ -17,6 +17,7 @@ from .. import _core
 from ..errors import OptionError
 from ..units import NS_PER_S, engineering
 from .given import CHANNELS, Facts, bounds_of, columns_of, facts_of, marks_of
+from .given_times import narrow_notes
 from .power_units import check_both, check_counter, check_limit, check_power
 from .recorded import Recorded
 from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
@@ -117,7 +118,7 @@ def recorded_from_readings(
     edges = [extent, *((m.start_ns, m.end_ns) for m in marks)]
     bounds = asked or (min(first for first, _ in edges), max(last for _, last in edges))
     _check_bounds(bounds, marks)
-    said = [*notes, *strays, *_namesakes(facts)]
+    said = [*notes, *narrow_notes(readings), *strays, *_namesakes(facts)]
     data = {i: _device(i, _of(i, columns), facts.get(i, _UNKNOWN), strange[i], said) for i in ids}
     return Recorded(bounds_ns=bounds, devices=data, marks=marks, notes=tuple(said))
 

@@ -7,24 +7,19 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ...errors import OptionError
+from ..names import ARCHITECTURES, FIELDS, unknown_architecture, unknown_name
 
 if TYPE_CHECKING:
     from .log import Log
 
 __all__ = ["ARCHITECTURES", "FIELDS", "SOURCES", "architecture_of", "with_sensors"]
 
-# As the sampler calls them. GA100 (A100, A30) has another power sensor than the other Amperes.
-ARCHITECTURES = (
-    "kepler", "maxwell", "pascal", "volta", "turing", "ga100", "ampere", "ada", "hopper",
-    "blackwell",
-)  # fmt: skip
 # What the driver was asked for, as the sampler names its source.
 SOURCES = {
     "instant": "nvml.field.186",
     "average": "nvml.field.185",
     "default": "nvml.GetPowerUsage",
 }
-FIELDS = tuple(SOURCES)
 
 # The first that is found in a name decides: a "Quadro RTX 6000" is no "RTX 6000 Ada".
 _NAMES = tuple(
@@ -69,10 +64,9 @@ def with_sensors(
         For an architecture or a field that does not exist.
     """
     if architecture is not None and architecture not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise OptionError(f"no architecture {architecture!r}; there are {known}")
+        raise OptionError(unknown_architecture(architecture))
     if field is not None and field not in FIELDS:
-        raise OptionError(f"no field {field!r}; there are {', '.join(FIELDS)}")
+        raise OptionError(unknown_name("field", field, FIELDS))
     told: dict[str, dict[str, Any]] = {}
     for device_id in dict.fromkeys(name.partition("/")[0] for name in log.readings):
         facts = dict(log.devices.get(device_id, {}))
