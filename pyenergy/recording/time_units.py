@@ -39,8 +39,11 @@ _TOO_FAST_NS = 2_000
 _TOO_SHORT_NS = 10 * NS_PER_MS
 # Readings that change more often than this are no board's own sensor's (10 ms and more), but may be
 # a meter's at 1 kHz: in a short recording that is rather a long one in another unit, and a little
-# rarer where they would be Unix times in that unit (a log of every second in us).
+# rarer where they would be Unix times in that unit (a log of every second in us). Readings that
+# hardly change do not tell a sensor's updates from the polls: then the polls themselves are asked,
+# of which most are at 1 kHz and slower, a little unsteady.
 _FASTEST_CHANGE_NS, _FASTEST_LOGGED_NS = NS_PER_MS, 1_500_000
+_FASTEST_POLL_NS = 900_000
 _SHORT_NS = NS_PER_S
 _FEWEST_CHANGES = 4
 _TIMED_NS = 1_000  # no program marks spans that all together are shorter
@@ -87,6 +90,7 @@ def check_times(
         )
     brief = extent < _SHORT_NS
     strange = fast or (quick and (unix or brief)) or (logged and unix and brief)
+    strange = strange or (change == 0 and _polled_strangely(t, values, step))
     notes = [f"{said}. If that is not so: {advice(t)}"] if strange else []
     return notes + _rounded(t, step)
 
@@ -144,9 +148,9 @@ def check_spans(
             f"{strays[0][0]} lies outside the readings, but inside if its times are {unit}: all "
             f"times are int64 nanoseconds of one clock (times * {_UNITS[unit]:_})"
         )
-    if strays and (unit := _fits([extent], strays[0][1])):
+    if strays and (unit := _meets(extent, [span for _, span in strays])):
         raise OptionError(
-            f"{strays[0][0]} lies outside the readings, but around them if the readings' times are "
+            f"{strays[0][0]} lies outside the readings, but among them if the readings' times are "
             f"{unit}: all times are int64 nanoseconds of one clock (times * {_UNITS[unit]:_})"
         )
     notes = []
@@ -168,17 +172,24 @@ def _likely(times: NDArray[np.float64] | NDArray[np.int64]) -> list[str]:
     if len(t) == 0:
         return []
     whole = np.asarray(times).dtype.kind in "iu"
-    if unix := _unix_unit(t):
-        return [f"Unix {unix}"] if unix in _UNITS or not whole else []
+    unix = _unix_unit(t)
+    if unix and not whole:
+        return [f"Unix {unix}"]
+    if unix == "nanoseconds":
+        return []
     steps = np.diff(t)
     steps = steps[steps > 0]
-    if len(steps) == 0:
-        return []
+    step = float(np.median(steps)) if len(steps) else 0.0
     # Integers are taken as ns until proven otherwise: only then is this asked.
     units = _UNITS if whole else {**_UNITS, "nanoseconds": 1}
-    step_s = {unit: float(np.median(steps)) * ns / NS_PER_S for unit, ns in units.items()}
+    step_s = {unit: step * ns / NS_PER_S for unit, ns in units.items()}
     possible = {u: s for u, s in step_s.items() if _INTERVALS_S[0] <= s <= _INTERVALS_S[1]}
-    return sorted(possible, key=lambda unit: abs(float(np.log10(possible[unit] / _USUAL_S))))
+    found = sorted(possible, key=lambda unit: abs(float(np.log10(possible[unit] / _USUAL_S))))
+    if not unix:
+        return found
+    if unix in possible or step == 0:  # a clock since the boot may show so much by chance
+        return [f"Unix {unix}", *(unit for unit in found[:1] if unit != unix)]
+    return [*found, f"Unix {unix}"]  # with readings days apart it rather does
 
 
 def _unix_unit(t: NDArray[np.float64] | NDArray[np.int64]) -> str:
@@ -198,13 +209,30 @@ def _change_ns(t: NDArray[np.int64], values: NDArray[np.float64]) -> float:
     return float(np.median(np.diff(changed))) if len(changed) >= _FEWEST_CHANGES else 0.0
 
 
+def _polled_strangely(t: NDArray[np.int64], values: NDArray[np.float64], step: float) -> bool:
+    """Whether the times of readings that hardly change look like those of another unit."""
+    if step < _FASTEST_POLL_NS:
+        return True
+    known = values[~np.isnan(values)]
+    steady = len(known) > 0 and bool((known == known[0]).all())
+    brief = int(t[-1]) - int(t[0]) < _SHORT_NS
+    return steady and brief and step < _FASTEST_LOGGED_NS and _unix_unit(t) == "microseconds"
+
+
 def _rounded(t: NDArray[np.int64], step: float) -> list[str]:
     again = int((np.diff(t) == 0).sum())
     if again < _FEWEST_CHANGES or again < 0.2 * len(t):
         return []
+    _, each = np.unique(t, return_counts=True)
+    said = f"{again} of {len(t)} readings bear the time of the one before: "
+    if int(each.min()) == int(each.max()):
+        return [
+            f"{said}every time is there {each[0]} times, as where {each[0]} devices are in one "
+            "(give each its own name), or times are rounded, which no uncertainty here contains"
+        ]
     return [
-        f"{again} of {len(t)} readings bear the time of the one before: times are rounded, to "
-        f"about {engineering(step / NS_PER_S, 's')}, which no uncertainty here contains"
+        f"{said}times are rounded, to about {engineering(step / NS_PER_S, 's')}, which no "
+        "uncertainty here contains"
     ]
 
 
@@ -222,6 +250,19 @@ def _fits(spans: list[tuple[int, int]], extent: tuple[int, int]) -> str:
         return ""
     for unit, ns in _UNITS.items():
         if all(extent[0] - margin <= a * ns and b * ns <= extent[1] + margin for a, b in spans):
+            return unit
+    return ""
+
+
+def _meets(extent: tuple[int, int], spans: list[tuple[int, int]]) -> str:
+    """The coarser unit in which an extent would overlap all that spans cover; empty: none.
+
+    As above far from zero only, where two clocks of different units do not meet by chance.
+    """
+    start, end = min(a for a, _ in spans), max(b for _, b in spans)
+    for unit, ns in _UNITS.items():
+        a, b = (edge * ns for edge in extent)
+        if start > 9 * max(end - start, b - a) and a <= end and b >= start:
             return unit
     return ""
 

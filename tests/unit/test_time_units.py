@@ -141,7 +141,16 @@ POLLED = np.repeat(RNG.normal(200, 30, 40), 100)[:4000]  # a sensor that updates
         (grid(1e-3, 3.999, YOUNG_NS), POLLED),
         (grid(50e-6, 0.19995, MONOTONIC_NS), POLLED),  # a sensor polled at 20 kHz for 0.2 s
         (grid(50e-6, 0.19995, 0), POLLED),
-        (grid(50e-6, 0.05, MONOTONIC_NS), np.full(1001, 80.0)),  # nothing ran
+        (grid(1e-3, 0.5, 0), np.full(501, 80.0)),  # nothing ran
+        (grid(1e-3, 10.0, 0), np.full(10_001, 80.0)),
+        (grid(1e-3, 10.0, MONOTONIC_NS), np.full(10_001, 80.0)),
+        (grid(1e-3, 10.0, 0) + RNG.integers(-50_000, 50_000, 10_001), np.full(10_001, 80.0)),
+        (grid(1e-3, 0.3, YOUNG_NS), np.repeat([80.0, 300.0, 301.0], [100, 100, 101])),
+        (grid(1.0, 4 * 3600), np.full(4 * 3600 + 1, 80.0)),  # nvidia-smi, for hours
+        (grid(1.0, 4 * 3600), np.round(RNG.normal(80, 1, 4 * 3600 + 1))),
+        (grid(0.1, 0.2), [80.0, 80.0, 80.0]),
+        (grid(1.0, 2.0, 0), [80.0, 80.0, 80.0]),
+        (grid(15.0, 3600, 0), np.full(241, 80.0)),  # Prometheus
         (grid(0.1, 0.2), None),
         (grid(0.1, 0.1), None),
         (grid(3600.0, 30 * 3600.0), None),  # an hourly log
@@ -150,6 +159,37 @@ POLLED = np.repeat(RNG.normal(200, 30, 40), 100)[:4000]  # a sensor that updates
 )
 def test_what_may_be_nanoseconds_passes_without_a_word(t: np.ndarray, watts: Any) -> None:
     assert notes(t, watts) == ()
+
+
+@pytest.mark.parametrize("start_ns", [0, YOUNG_NS, MONOTONIC_NS, UNIX_NS])
+@pytest.mark.parametrize(
+    ("interval_s", "seconds", "per_ns", "unit"),
+    [
+        (0.02, 10, 1_000, "microseconds"),
+        (0.1, 10, 1_000, "microseconds"),
+        (0.1, 3600, 1_000, "microseconds"),
+        (0.5, 60, 1_000, "microseconds"),
+        (1.0, 900, 1_000, "microseconds"),
+        (15.0, 3600, NS_PER_MS, "milliseconds"),
+        (60.0, 120, NS_PER_MS, "milliseconds"),
+        (3600.0, 86400, NS_PER_S, "seconds"),
+    ],
+)
+@pytest.mark.parametrize("plateaus", [1, 3])
+def test_times_of_another_unit_are_told_also_where_nothing_changes(
+    start_ns: int, interval_s: float, seconds: float, per_ns: int, unit: str, plateaus: int
+) -> None:
+    """As nanoseconds they are polls that hardly anyone makes: a note that names the unit."""
+    t = grid(interval_s, seconds, start_ns) // per_ns
+    watts = np.repeat([80.0, 300.0, 80.0], len(t))[: plateaus * len(t) : plateaus]
+    if interval_s == 1.0 and (start_ns != UNIX_NS or plateaus > 1):
+        assert notes(t, watts) == ()  # nothing tells it from 1 kHz
+        return
+    (note,) = notes(t, watts)
+    assert f"taken as nanoseconds, {len(t)} readings come every" in note
+    assert f"{unit} (times * {per_ns:_})" in note
+    energy = Trace(recorded_from_readings({"gpu:0/power": (t, watts)})).energy
+    assert sum("taken as nanoseconds" in text for text in energy.notes) == 1
 
 
 @pytest.mark.parametrize(
@@ -162,7 +202,15 @@ def test_what_may_be_nanoseconds_passes_without_a_word(t: np.ndarray, watts: Any
     ],
 )
 def test_what_is_only_strange_is_said_with_every_energy(t: np.ndarray) -> None:
-    trace = Trace(recorded_from_readings({"gpu:0/power": (t, RNG.normal(200, 30, len(t)))}))
+    assert_said_with_every_energy(t, RNG.normal(200, 30, len(t)))
+
+
+def test_fast_polls_that_show_no_update_may_be_slow_ones_in_another_unit() -> None:
+    assert_said_with_every_energy(grid(50e-6, 0.05, MONOTONIC_NS), np.full(1001, 80.0))
+
+
+def assert_said_with_every_energy(t: np.ndarray, watts: np.ndarray) -> None:
+    trace = Trace(recorded_from_readings({"gpu:0/power": (t, watts)}))
     (note,) = trace.notes
     assert "If that is not so:" in note
     assert note in trace.energy.notes
@@ -205,10 +253,11 @@ def test_spans_of_another_unit_are_refused(unit: str) -> None:
         recorded_from_readings(READINGS, bounds_ns=bounds)
 
 
-def test_readings_of_another_unit_than_their_spans_are_refused() -> None:
-    """Microseconds at 1 Hz, which alone would only be strange."""
+@pytest.mark.parametrize("span_s", [(-1000, 10_000), (2000, 2001), (-5, 1), (4999, 5005)])
+def test_readings_of_another_unit_than_their_spans_are_refused(span_s: tuple[int, int]) -> None:
+    """Microseconds at 1 Hz, which alone would only be strange; around a span, or within it."""
     t = grid(1.0, 5000) // 1_000
-    span = ("x", UNIX_NS - 10**12, UNIX_NS + 10**13)
+    span = ("x", UNIX_NS + span_s[0] * NS_PER_S, UNIX_NS + span_s[1] * NS_PER_S)
     with pytest.raises(OptionError, match=r"if the readings' times are microseconds"):
         recorded_from_readings({"gpu:0/power": (t, np.full(len(t), 200.0))}, [span])
 
@@ -254,3 +303,9 @@ def test_times_that_are_rounded_are_said() -> None:
     assert "bear the time of the one before: times are rounded, to about 1 s" in note
     twice = np.sort(np.concatenate([grid(0.1, 30), grid(10.0, 30)]))
     assert notes(twice) == ()
+
+
+def test_two_devices_in_one_are_said() -> None:
+    """A log of two cards, whose lines were not told apart."""
+    (note,) = notes(np.repeat(grid(1.0, 30), 2))
+    assert "every time is there 2 times, as where 2 devices are in one (give each its own" in note
