@@ -16,6 +16,7 @@ import numpy as np
 from .. import _core
 from ..errors import OptionError
 from ..units import NS_PER_S, engineering
+from .coverage import Extent, coverage_notes
 from .given import CHANNELS, Facts, bounds_of, columns_of, facts_of, marks_of
 from .given_times import narrow_notes
 from .power_units import check_both, check_counter, check_limit, check_power
@@ -118,6 +119,8 @@ def recorded_from_readings(
     edges = [extent, *((m.start_ns, m.end_ns) for m in marks)]
     bounds = asked or (min(first for first, _ in edges), max(last for _, last in edges))
     _check_bounds(bounds, marks)
+    read = {n: Extent(*times[n], _silence_ns(t)) for n, (t, _) in columns.items()}
+    strays += coverage_notes(read, bounds, marks, asked is not None)
     said = [*notes, *narrow_notes(readings), *strays, *_namesakes(facts)]
     data = {i: _device(i, _of(i, columns), facts.get(i, _UNKNOWN), strange[i], said) for i in ids}
     return Recorded(bounds_ns=bounds, devices=data, marks=marks, notes=tuple(said))
