@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _core
+from .recording.power_units import BOARD_W, BOARDS
 from .sensor.catalog import POWER_CHANNELS, UNKNOWN, prior_for
 from .units import NS_PER_S, engineering
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .recording.series import DeviceData, Runs
+    from .recording.series import DeviceData, DeviceMeta, Runs
 
 __all__ = ["standing_notes", "why_nothing"]
 
 _STILL_NS = 2 * NS_PER_S  # a counter updates some ten times a second: after this it stands still
+# A reading is an outlier above a known limit, beyond what transients do to it; or far above nearly
+# all others and more than most boards draw.
+_BEYOND_LIMIT = 1.1
+_UNLIKE_OTHERS, _USUAL_SHARE, _LARGE_W = 10.0, 0.999, 2e3
 
 
 def why_nothing(device: DeviceData) -> str:
@@ -44,15 +49,54 @@ def standing_notes(device: DeviceData, channel: str, bounds_ns: tuple[int, int])
         notes.append(f"{missing} reads failed")
     if invalid := _count(runs, _core.FLAG_INVALID, inside):
         notes.append(f"{invalid} readings were impossible and not used")
-    highest = float(np.max(runs.value[inside & runs.usable], initial=0.0))
-    if channel in POWER_CHANNELS and highest > 1.1 * device.meta.power_max_w:
-        notes.append(
-            f"readings reach {engineering(highest, 'W')}, the device's limit is "
-            f"{engineering(device.meta.power_max_w, 'W')}"
-        )
+    if channel in POWER_CHANNELS:
+        notes += _outliers(device, channel, inside & runs.usable, bounds_ns[0])
     notes += _counter_notes(device, channel)
     notes += _architecture_notes(device, channel)
     return [f"{device.meta.id}: {note}" for note in notes]
+
+
+def _outliers(
+    device: DeviceData, channel: str, used: NDArray[np.bool_], start_ns: int
+) -> list[str]:
+    """Of power that the device cannot draw, or none of the kind: nothing leaves it out."""
+    runs = device.runs[channel]
+    if not bool(used.any()):
+        return []
+    value, count = runs.value[used], runs.count[used]
+    line_w, why = _ceiling(device.meta, value, count)
+    above = value > line_w
+    if not bool(above.any()):
+        return []
+    worst = int(np.argmax(value))
+    at_ns = int(runs.t_first_ns[used][worst])
+    cure = " (NaN in the place of one that is wrong does)" * (device.meta.source == "readings")
+    return [
+        f"readings reach {engineering(float(value[worst]), 'W')}, {why}: {int(count[above].sum())} "
+        f"of {int(count.sum())} of '{channel}' are above {engineering(line_w, 'W')}, the highest "
+        f"{engineering((at_ns - start_ns) / NS_PER_S, 's')} after the start (at {at_ns} ns); "
+        f"nothing leaves them out{cure}"
+    ]
+
+
+def _ceiling(
+    meta: DeviceMeta, value: NDArray[np.float64], count: NDArray[np.uint32]
+) -> tuple[float, str]:
+    """The power above which a reading is named, W, and what it is above."""
+    if meta.power_max_w == meta.power_max_w:
+        return _BEYOND_LIMIT * meta.power_max_w, (
+            f"the device's limit is {engineering(meta.power_max_w, 'W')}"
+        )
+    order = np.argsort(value)
+    seen = np.cumsum(count[order], dtype=np.int64)
+    middle, most = (
+        float(value[order][np.searchsorted(seen, share * (seen[-1] - 1), side="right")])
+        for share in (0.5, _USUAL_SHARE)
+    )
+    line_w = max(_UNLIKE_OTHERS * most, _LARGE_W)
+    if meta.kind in BOARDS and middle <= BOARD_W:  # else all are large, which has its own note
+        line_w = min(line_w, BOARD_W)
+    return line_w, f"half of them are at most {engineering(middle, 'W')}"
 
 
 def _counter_notes(device: DeviceData, channel: str) -> list[str]:

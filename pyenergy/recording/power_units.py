@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     Column = tuple[NDArray[np.int64], NDArray[np.float64]]
 
-__all__ = ["check_both", "check_counter", "check_limit", "check_power"]
+__all__ = ["BOARDS", "BOARD_W", "check_both", "check_counter", "check_limit", "check_power"]
 
 # The largest boards (a superchip's module) draw 3 kW, a node around them 15, a rack 130 kW. What is
 # named after a GPU or a CPU is a board, or at most a few nodes; all else ends where readings do.
-_BOARD_W, _NODES_W, _LARGEST_W = 5e3, 100e3, 1e6
-_BOARDS = ("gpu", "cpu")
+BOARD_W, _NODES_W, _LARGEST_W = 5e3, 100e3, 1e6
+BOARDS = ("gpu", "cpu")
 _MICRO_W = 1e7  # 10 kW if it were milliwatts: rather 10 W in microwatts
 # Readings pass a board's limit by half in transients; milliwatts pass it a thousandfold, and even
 # at an idle of 5 % fiftyfold.
@@ -71,7 +71,7 @@ def check_power(
     if len(sound) == 0:
         return []
     notes = _draw("the median reading", kind, float(np.median(sound)), "watts", power_max_w)
-    if len(sound) < _FEWEST or kind not in _BOARDS:
+    if len(sound) < _FEWEST or kind not in BOARDS:
         return notes
     highest, zeros = float(sound.max()), int((sound == 0).sum())
     if 0 < highest < (_LEAST_W if np.isnan(power_max_w) else power_max_w / _KILOWATTS):
@@ -148,11 +148,11 @@ def _draw(
             f"{said}, {watts / power_max_w:.0f} times the device's power_max_w of "
             f"{engineering(power_max_w, 'W')}: it looks like {cure}, or power_max_w is not watts"
         )
-    board = kind in _BOARDS
+    board = kind in BOARDS
     if watts > (_NODES_W if board else _LARGEST_W):
         other = "; what is more than a board has a name of its own, as 'rack:0'" if board else ""
         raise OptionError(f"{said}: it looks like {cure}{other}")
-    if board and watts > _BOARD_W:
+    if board and watts > BOARD_W:
         return [f"{said}, much for one board: is it in {cure}?"]
     return []
 

@@ -64,7 +64,7 @@ def test_bounds_beyond_the_readings_are_a_gap(
     assert trace.energy.u > gaps_j > 10 * dict(inside.energy.terms)["gaps"]
     within = trace.window(T0 + 5 * NS_PER_S, T0 + 25 * NS_PER_S)
     assert dict(within.terms)["gaps"] == 0.0
-    assert any(f"nothing was read for {head_s + tail_s} s" in n for n in trace.energy.notes)
+    assert any("nothing was read for" in note for note in trace.energy.notes)
 
 
 def test_a_window_where_nothing_was_read_is_any_power_at_all() -> None:

@@ -148,3 +148,76 @@ def test_spans_and_windows_carry_the_notes_too() -> None:
     window = trace.window(int(T[100]), int(T[300]))
     assert any("nothing checks the power readings" in note for note in window.notes)
     assert "nothing checks the power" in str(trace)
+
+
+# Readings that the device cannot draw -------------------------------------------------------------
+
+
+def spiked(watts: float, at: Any, **facts: Any) -> tuple[Trace, list[str]]:
+    values = WATTS.copy()
+    values[at] = watts
+    trace = taken(values, **facts)
+    return trace, [note for note in trace.energy.notes if "readings reach" in note]
+
+
+@pytest.mark.parametrize("facts", [{}, {"power_max_w": 400.0}])
+def test_one_reading_far_above_the_others_is_named_and_kept(facts: dict[str, Any]) -> None:
+    trace, (note,) = spiked(100e3, 123, **facts)
+    line = "440 W" if facts else "2.1 kW"
+    assert note.startswith("gpu:0: readings reach 100 kW, ")
+    assert f": 1 of 500 of 'power' are above {line}, the highest 2.46 s after the start" in note
+    assert f"(at {T[123]} ns); nothing leaves them out (NaN in the place of one" in note
+    assert "the device's limit is 400 W" in note or not facts
+    assert trace.series("gpu:0/power").values.max() == 100e3
+    assert note in str(trace).replace("\n", " ")
+    assert note in trace.window(int(T[300]), int(T[400])).notes
+    cured = WATTS.copy()
+    cured[123] = np.nan  # what it says to do
+    assert not any("readings reach" in text for text in taken(cured).energy.notes)
+
+
+def test_every_outlier_is_counted_and_the_worst_is_placed() -> None:
+    _, (note,) = spiked(9e5, slice(0, 500, 10))  # too many for a share of the readings to tell
+    assert "readings reach 900 kW, half of them are at most 20" in note
+    assert "50 of 500 of 'power' are above 5 kW, the highest 0 s after the start" in note
+    values = np.where(np.arange(500) == 7, 3e3, np.where(np.arange(500) == 9, 4e3, WATTS))
+    (note,) = (n for n in taken(values, power_max_w=400.0).energy.notes if "readings reach" in n)
+    assert "2 of 500 of 'power' are above 440 W, the highest 180 ms after the start" in note
+
+
+@pytest.mark.parametrize(
+    ("watts", "facts"),
+    [
+        (430.0, {"power_max_w": 400.0}),  # a transient
+        (1.9e3, {}),
+        (WATTS[5], {}),
+    ],
+)
+def test_what_a_board_may_draw_is_no_outlier(watts: float, facts: dict[str, Any]) -> None:
+    assert spiked(watts, 5, **facts)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("device", "idle_w", "busy_w"),
+    [
+        ("gpu:0", 200.0, 2.7e3),
+        ("node:0", 400.0, 14e3),
+        ("rack:0", 30e3, 132e3),
+        ("gpu:0", 15e3, 16e3),
+    ],
+)
+def test_bursts_of_what_draws_much_are_no_outliers(
+    device: str, idle_w: float, busy_w: float
+) -> None:
+    watts = np.where(np.arange(500) % 50 < 5, busy_w, idle_w)
+    notes = Trace.from_readings({f"{device}/power": (T, watts)}).energy.notes
+    assert not any("readings reach" in note for note in notes)
+
+
+def test_a_node_s_outlier_is_named_too() -> None:
+    watts = np.where(np.arange(500) == 50, 5e5, 3e3)
+    notes = Trace.from_readings({"node:0/power": (T, watts)}).energy.notes
+    (note,) = (note for note in notes if "readings reach" in note)
+    assert "readings reach 500 kW, half of them are at most 3 kW: 1 of 500" in note
+    two = Trace.from_readings({"node:0/power": (T[:2], [300.0, 5e5])}).energy.notes
+    assert any("1 of 2 of 'power' are above 3 kW" in note for note in two)
