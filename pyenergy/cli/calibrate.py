@@ -28,11 +28,14 @@ from ..sensor.spans import Spans
 from ..units import NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..recording.recorded import Recorded
 
 __all__ = ["command"]
 
 _RATE_HZ = 1_000.0
+_SECONDS = 40.0
 _LABEL = "load"
 
 
@@ -40,7 +43,10 @@ def command(
     device: Annotated[
         str, typer.Option("--device", "--devices", help="Which GPU: gpu:0, a UUID, sim:a100.")
     ] = "gpu:0",
-    seconds: Annotated[float, typer.Option(help="How long to run the load in all.")] = 40.0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help=f"How long to run the load in all; {_SECONDS:g} if not given."),
+    ] = None,
     load: Annotated[
         str | None,
         typer.Option("--command", metavar="CMD", help="Load to run in each busy phase."),
@@ -49,11 +55,13 @@ def command(
         Path | None, typer.Option(help="CSV of a power meter over the same time: time, watts.")
     ] = None,
     meter_clock: Annotated[
-        str, typer.Option(help="What the meter's times count: unix or monotonic.")
-    ] = "unix",
+        str | None,
+        typer.Option(help="What the meter's times count: unix (if not given) or monotonic."),
+    ] = None,
     meter_u: Annotated[
-        float, typer.Option(help="Relative standard uncertainty of the meter.")
-    ] = METER_U,
+        float | None,
+        typer.Option(help=f"Relative standard uncertainty of the meter; {METER_U:g} if not given."),
+    ] = None,
     recording: Annotated[
         Path | None, typer.Option(help="Use this recording (its marks) instead of a load.")
     ] = None,
@@ -74,10 +82,19 @@ def command(
     Changes no clock, limit or mode. What is found is kept per card, and later traces use it.
     """
     console = Console(highlight=False)
+    clock = "unix" if meter_clock is None else meter_clock
+    relative_u = METER_U if meter_u is None else meter_u
+    length_s = _SECONDS if seconds is None else seconds
     try:
-        log = read_meter(meter, meter_clock) if meter is not None else None
+        if meter is None:
+            by_meter = {"--meter-clock": meter_clock, "--meter-u": meter_u}
+            _refuse(by_meter, "says how a meter's log is read: give the log, --meter FILE")
+        if recording is not None:
+            of_load = {"--seconds": seconds, "--command": load, "--keep": keep}
+            _refuse(of_load, "is of a load, which --recording takes the place of: leave one out")
+        log = read_meter(meter, clock) if meter is not None else None
         result, where = _calibrated(
-            console, device, seconds, load, log, meter, meter_clock, meter_u, recording, keep
+            console, device, length_s, load, log, meter, clock, relative_u, recording, keep
         )
     except (OptionError, DeviceError) as error:
         Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
@@ -91,6 +108,13 @@ def command(
 
         console.print(f"wrote {calibration_plot(result, plot)}", markup=False)
     _store(result.profile, out, dry_run, console)
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Options that would be taken and do nothing."""
+    for name, value in options.items():
+        if value is not None:
+            raise OptionError(f"{name} {why}")
 
 
 def _calibrated(

@@ -93,6 +93,8 @@ def command(
         )
         found = replace(found, devices=with_sensors(found, architecture, field))
         labelled = [*map(_span, span or ()), *(_rows(spans) if spans else ())]
+        if spans_unit is not None and not (span or spans):
+            raise OptionError("--spans-unit is of spans: give them, --span or --spans FILE")
         recorded = _recorded(found, log, _resolved(labelled, spans_unit, found))
         target = _saved(recorded, out or log.with_name(f"{log.name}.pyenergy"))
     except PyEnergyError as error:

@@ -79,11 +79,13 @@ def recorded_from_readings(
     spans : iterable of (name, start_ns, end_ns) or of Mark, optional
         What ran when.
     bounds_ns : (int, int), optional
-        Start and end of the recording; by default the extent of readings and spans together.
+        Start and end of the recording; by default the extent of readings and spans together. Where
+        they, or spans, reach beyond the readings, that is a gap, and a note says at which end.
     devices : mapping, optional
         By device id: ``name``, ``uuid``, ``architecture``, ``field`` ("instant", "average" or
         "default": which reading the driver was asked for), ``power_min_w``, ``power_max_w``
-        (float, W), whichever are known; None is not known.
+        (float, W), whichever are known; None is not known. A GPU's architecture is one of
+        `names.ARCHITECTURES`; of any other GPU it is left out.
     notes : iterable of str, optional
         What a reader must know about these readings.
 
