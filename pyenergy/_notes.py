@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,11 +65,15 @@ def _outliers(
     if not bool(used.any()):
         return []
     value, count = runs.value[used], runs.count[used]
+    worst = int(np.argmax(value))
+    if (
+        math.isnan(device.meta.power_max_w) and value[worst] <= _LARGE_W
+    ):  # as nearly always: nothing to sort
+        return []
     line_w, why = _ceiling(device.meta, value, count)
     above = value > line_w
     if not bool(above.any()):
         return []
-    worst = int(np.argmax(value))
     at_ns = int(runs.t_first_ns[used][worst])
     cure = " (NaN in the place of one that is wrong does)" * (device.meta.source == "readings")
     return [
@@ -83,7 +88,7 @@ def _ceiling(
     meta: DeviceMeta, value: NDArray[np.float64], count: NDArray[np.uint32]
 ) -> tuple[float, str]:
     """The power above which a reading is named, W, and what it is above."""
-    if meta.power_max_w == meta.power_max_w:
+    if not math.isnan(meta.power_max_w):
         return _BEYOND_LIMIT * meta.power_max_w, (
             f"the device's limit is {engineering(meta.power_max_w, 'W')}"
         )

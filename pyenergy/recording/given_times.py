@@ -138,9 +138,19 @@ def _dates(array: NDArray[Any]) -> str:
         return f"objects ({type(array[0]).__name__}): {_DATES}"
     if kind in "US":
         text = str(np.char.decode(array[:1])[0] if kind == "S" else array[0])
-        cure = "np.array(times).astype(np.int64) reads them" if text.isdigit() else _DATES
-        return f"text ({text!r}): {cure}"
+        return f"text ({text!r}): {_reading(text)}"
     return ""
+
+
+def _reading(text: str) -> str:
+    """How times in text are read, of which this is one."""
+    if text.isdigit():
+        return "np.array(times).astype(np.int64) reads them"
+    try:
+        float(text)
+    except ValueError:
+        return _DATES
+    return "np.array(times).astype(float) reads them, and then nanoseconds are to be made of them"
 
 
 def _others(array: NDArray[Any]) -> str:

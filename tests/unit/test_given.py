@@ -120,6 +120,7 @@ def test_times_in_text_that_are_numbers() -> None:
     text = [str(t) for t in T]
     assert "np.array(times).astype(np.int64) reads them" in refused(text)
     assert np.array_equal(np.array(text).astype(np.int64), T)
+    assert "np.array(times).astype(float) reads them, and then" in refused(["1795183402.5"] * 200)
     assert "got text ('100.5'): np.array(values, float) reads it" in refused(T, ["100.5"] * 200)
 
 
