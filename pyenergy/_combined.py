@@ -32,7 +32,7 @@ import numpy as np
 
 from .sensor.estimate import ActivityModel
 from .sensor.response import overlaps
-from .sensor.terms import CARD_TERMS, WindowTerms
+from .sensor.terms import CARD_TERMS, MISFIT, WindowTerms
 from .sensor.uncertainty import PowerModel
 from .units import NS_PER_S
 
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     Times = NDArray[np.int64]
 
 __all__ = ["Sums", "combined"]
-
-_MISFIT = 1.5  # as in sensor.estimate: a ratio below is chance
 
 
 @dataclass(frozen=True)
@@ -206,7 +204,7 @@ def _activity_parts(
     parts["drift"] = shares.in_proportion("drift")
     moved_j = shares.counter * (shares.weights @ shares.terms.joules)
     parts["counter"] = np.outer(moved_j, moved_j)
-    inflation = model.fitted.misfit_ratio**2 - 1 if model.fitted.misfit_ratio > _MISFIT else 0.0
+    inflation = model.fitted.misfit_ratio**2 - 1 if model.fitted.misfit_ratio > MISFIT else 0.0
     own = shares.term("misfit") ** 2
     own = own - inflation * (shares.term("fit") ** 2 + shares.term("drift") ** 2)
     strange = (shares.weights * own.clip(0)) @ shares.weights.T
@@ -227,7 +225,7 @@ def _net_of_level(
     seconds = np.asarray((shares.weights @ overlaps(fitted.activity, starts, ends)) / gain)
     net = seconds @ fitted.beta
     fit = seconds @ fitted.beta_cov @ seconds.T
-    ratio2 = max(fitted.misfit_ratio**2, 1.0) if fitted.misfit_ratio > _MISFIT else 1.0
+    ratio2 = max(fitted.misfit_ratio**2, 1.0) if fitted.misfit_ratio > MISFIT else 1.0
     relative = energies.profile.gain_u / gain
     own = {n: parts[n] for n in ("clock", "edges", "inside", "gaps", "counter")}
     card = {"gain": np.outer(net, net) * relative**2}

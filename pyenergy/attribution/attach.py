@@ -187,7 +187,7 @@ def _join(rows: Rows, recorded: Recorded, clock: Clock) -> float:
     overlaps = _overlaps(first, last, recorded.bounds_ns)
     if clock == "recording" or (clock == "auto" and (overlaps or not recorded.anchors)):
         if not overlaps:
-            raise _other_run(rows, recorded, "the recording's clock")
+            raise _other_run((first, last), recorded.bounds_ns, "the recording's clock")
         return 0.0
     if not recorded.anchors:
         raise OptionError(
@@ -195,14 +195,16 @@ def _join(rows: Rows, recorded: Recorded, clock: Clock) -> float:
             "the operations on the clock of its readings"
         )
     clocks = ClockMap.of(recorded)
+    ends = clocks.to_unix(np.array(recorded.bounds_ns, np.int64), on_step="mark").t_ns
+    bounds_unix_ns = int(ends[0]), int(ends[1])
     try:
         start = clocks.to_monotonic(_inside(rows, clocks, recorded))
         end = clocks.to_monotonic(rows.end_ns)
     except WindowError as error:
-        raise _other_run(rows, recorded, "Unix time") from error
+        raise _other_run((first, last), bounds_unix_ns, "Unix time") from error
     rows.start_ns, rows.end_ns = start.t_ns, np.maximum(start.t_ns, end.t_ns)
     if not _overlaps(int(rows.start_ns.min()), int(rows.end_ns.max()), recorded.bounds_ns):
-        raise _other_run(rows, recorded, "Unix time")
+        raise _other_run((first, last), bounds_unix_ns, "Unix time")
     return float(max(start.bound_ns.max(), end.bound_ns.max()))
 
 
@@ -220,11 +222,11 @@ def _overlaps(first: int, last: int, bounds: tuple[int, int]) -> bool:
     return first < bounds[1] and last > bounds[0]
 
 
-def _other_run(rows: Rows, recorded: Recorded, clock: str) -> WindowError:
-    low, high = recorded.bounds_ns
-    first, last = int(rows.start_ns.min()), int(rows.end_ns.max())
+def _other_run(ran_ns: tuple[int, int], bounds_ns: tuple[int, int], clock: str) -> WindowError:
+    """Both on the clock that is named."""
+    (first, last), (low, high) = ran_ns, bounds_ns
     off = engineering(max(low - last, first - high) / NS_PER_S, "s")
-    where = f"{off} {'before' if last <= low else 'after'} it" if clock != "Unix time" else "apart"
+    where = f"{off} {'before' if last <= low else 'after'} it"
     return WindowError(
         f"no operation ran during this trace: taken as {clock}, they lie from {first} to {last} "
         f"({where}), the trace from {low} to {high}; are they of another run, or in another unit?"

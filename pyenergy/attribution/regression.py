@@ -20,6 +20,7 @@ from .. import _core
 from ..sensor.explain import held_out
 from ..sensor.gaps import extended, power_bounds
 from ..sensor.residuals import active_power
+from ..sensor.terms import MISFIT
 from ..sensor.update_clock import UpdateClock, Updates, fit_clock, updates_of
 from ..units import NS_PER_S
 from .kernel_fit import KernelFit, fit_kernels, given_response, of_catalogue
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Regression", "refusal", "regress"]
 
 FEWEST_UPDATES = 20
-_MISFIT = 1.5  # residuals of what was left out, over what the fit predicts
 _WHOLE_PERIOD_SPREAD = 0.004  # of a window that is a whole period (see `activity_fit`)
 _UNSURE = 0.1  # relative uncertainty of all classes together that is worth a note
 _OTHERS = 0.05  # of the posterior, that other peaks hold
@@ -226,7 +226,7 @@ def _regression(
     residual, variance = held_out(u, fit.design, fit.weight, fit.drift, width_w)
     votes = fit.weight > _LEAST_VOTE
     ratio = float(np.sqrt(np.mean(residual[votes] ** 2 / variance[votes])))
-    cov = fit.cov * (ratio**2 if ratio > _MISFIT else 1.0)
+    cov = fit.cov * (ratio**2 if ratio > MISFIT else 1.0)
     merged = merged_classes(fit.beta * class_s, cov * np.outer(class_s, class_s))
     centre = u.t_ns - round(fit.response.lag_s * NS_PER_S)
     level = extended((centre, fit.level), *bounds_ns)
@@ -324,7 +324,7 @@ def _notes(
     if len(unseen):
         names = ", ".join(spans.names[j] for j in unseen[:6])
         notes.append(f"no reading saw {names}: their power is that of the others, as far as known")
-    if ratio > _MISFIT:
+    if ratio > MISFIT:
         notes.append(
             f"readings that were left out of the fit miss it by {ratio:.1f} times what it predicts:"
             " uncertainties are widened by as much"

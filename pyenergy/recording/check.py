@@ -36,6 +36,9 @@ def check(recorded: Recorded) -> None:
         raise RecordingError("its description is damaged")
     for device in recorded.devices.values():
         _check_device(device)
+    for mark in recorded.marks:
+        if not isinstance(mark.name, str) or not mark.is_sound():
+            raise RecordingError(f"the mark {mark.name!r} is damaged")
 
 
 def _check_device(device: DeviceData) -> None:

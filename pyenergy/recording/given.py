@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,9 +172,10 @@ def _mark(span: Any) -> Mark:
     start, end = instant(what, span.start_ns), instant(what, span.end_ns)
     if end < start:
         raise OptionError(f"{what} ends before it starts: {start}, {end}")
-    if not all(type(count) is int for count in (span.depth, span.thread)):
-        raise OptionError(f"{what}: depth and thread are integers")
-    return Mark(span.name, start, end, span.depth, span.thread)
+    mark: Mark = replace(span, start_ns=start, end_ns=end)
+    if not mark.is_sound():
+        raise OptionError(f"{what}: depth and thread are integers, as is what the host saw")
+    return mark
 
 
 def _facts(device_id: Any, facts: Any) -> Facts:

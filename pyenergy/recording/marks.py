@@ -45,6 +45,13 @@ class Mark:
             self.end_ns if end is None else end,
         )
 
+    def is_sound(self) -> bool:
+        """Whether every number is one, and the end is not before the start."""
+        host = [t for t in (self.host_start_ns, self.host_end_ns) if t is not None]
+        whole = (self.start_ns, self.end_ns, self.depth, self.thread, self.bound_ns, *host)
+        numbers = all(isinstance(n, int) and not isinstance(n, bool) for n in whole)
+        return numbers and self.end_ns >= self.start_ns and self.host_ns[1] >= self.host_ns[0]
+
     def described(self) -> dict[str, str | int]:
         """What a recording keeps; `Mark(**described)` is the same mark."""
         return {name: value for name, value in asdict(self).items() if value is not None}

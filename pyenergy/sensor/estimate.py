@@ -47,11 +47,12 @@ import numpy as np
 from .. import _core
 from ..units import NS_PER_S
 from .activity_fit import ActivityFit
+from .activity_notes import activity_notes
 from .gaps import extended, missed, step_curve
 from .residuals import AddedBack, active_power, steps
 from .response import overlaps
 from .spans import Spans, distance, in_step
-from .terms import WindowTerms
+from .terms import MISFIT, WindowTerms
 from .unlabelled import Unlabelled
 from .unseen import held_at_median, unmarked
 
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ActivityModel"]
 
-_MISFIT = 1.5  # residuals of what was left out, over what the fit predicts
 _STRUCTURE = 1.28  # pi / sqrt(6): see `edges` above
 _UNRESOLVED = 1 / 3  # of the swing of spans that a slow sensor never saw apart
 _NEAR_NS = 2_000  # a window that ends at a span's edge may be stamped by another call
@@ -75,6 +75,7 @@ _LATENCY = 2.0
 # Readings in step with a class show one part of it: a window has half of the power more, or less,
 # wherever the level makes up for what the power is off.
 _STUCK = 0.5
+_SOFT_S = 0.005  # a delay that much beyond what the catalogue allows is no delay of the sensor
 _CHUNK = 100_000  # windows solved at once
 
 
@@ -134,6 +135,8 @@ class ActivityModel:
         self._unmarked: _core.EnergyCurve | None = None
         if not spans.labelled:
             self._unlabelled = Unlabelled(self.fitted, self.response, bounds_ns)
+        longest = max((p.delay_high_s for p in prior.responses), default=math.inf)
+        self.is_late = response is None and self.response.delay_s > longest + _SOFT_S
         self._build_curves(runs)
 
     # Curves that windows are read from -----------------------------------------------------
@@ -198,6 +201,8 @@ class ActivityModel:
         scale = 1 / math.sqrt(12) if self._full_time else 1.0
         scale = _LATENCY if self.fitted.edges_apart else scale
         self.edge_u_s = max(self.spans.edge_u_s, scale * seen_s)
+        if self.is_late:  # by up to all of the delay, nobody knows how much
+            self.edge_u_s = max(self.edge_u_s, self.response.delay_s / math.sqrt(3))
 
     def _build_power_curve(self) -> None:
         """The whole P(t): for pictures, and for others to integrate."""
@@ -228,37 +233,7 @@ class ActivityModel:
 
     def notes(self) -> list[str]:
         """What a reader of any window must know."""
-        found = []
-        ceiling = 1.1 * self.fitted.high_w - float(np.median(self.fitted.level))
-        if self.fitted.misfit_ratio > _MISFIT:
-            where = (
-                f"in {self.fitted.misfit_class!r}"
-                if self.fitted.misfit_class
-                else "outside of all spans"
-            )
-            found.append(
-                f"readings miss the model by {self.fitted.misfit_ratio:.1f} times what it "
-                f"predicts, most {where}; the uncertainty is widened by as much"
-            )
-        strange = int(self.fitted.strange.sum())
-        if strange > max(3, 0.02 * len(self.fitted.updates)):
-            found.append(
-                f"{strange} of {len(self.fitted.updates)} readings fit no class: unlabelled "
-                "work, or a clock that changed"
-            )
-        beyond = [n for n, b in zip(self.spans.names, self.fitted.beta, strict=True) if b > ceiling]
-        if beyond:
-            found.append(
-                f"{beyond[0]!r} would draw more than the device can: the work goes on after its "
-                "label ends (synchronise inside the mark), or more runs than is labelled"
-            )
-        window_s = self.response.window_s
-        if window_s > 2 * self.period_s:
-            found.append(
-                f"the reading is an average over {window_s:.2g} s: shorter spans are told apart "
-                "only where their pattern begins and ends"
-            )
-        return found
+        return activity_notes(self)
 
     # Windows -------------------------------------------------------------------------------
 
@@ -286,7 +261,7 @@ class ActivityModel:
         lever = self.levers(starts, ends, threads)
         fit = np.einsum("ij,jk,ik->i", lever, self.lever_cov, lever)
         fit += (seconds @ self._stuck_w) ** 2
-        inflation = self.fitted.misfit_ratio**2 - 1 if self.fitted.misfit_ratio > _MISFIT else 0.0
+        inflation = self.fitted.misfit_ratio**2 - 1 if self.fitted.misfit_ratio > MISFIT else 0.0
         duration_s = (ends - starts) / NS_PER_S
         drift = self._level_variance(starts, ends, duration_s, threads)
         edges, clock = self._edge_variance(starts, ends)

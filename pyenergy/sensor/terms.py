@@ -11,7 +11,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CARD_TERMS", "TERMS", "WindowTerms"]
+__all__ = ["CARD_TERMS", "MISFIT", "TERMS", "WindowTerms"]
+
+MISFIT = 1.5  # readings left out of a fit, over what it predicts of them: below it is chance
 
 # What each term is, in the order of a budget. Those of the card are the same in every measurement
 # on it; the others are of the window.

@@ -131,3 +131,24 @@ def test_a_mark_elsewhere_does_not_make_unmarked_work_known() -> None:
         ).energy
         assert dict(marked.terms)["inside"] > 0.7 * dict(plain.terms)["inside"]
         assert any("would not show" in note for note in marked.notes)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_work_that_begins_after_its_spans(seed: int) -> None:
+    """Launched inside, run 30 ms later: more than a sensor of this kind is ever late."""
+
+    def load(card: Drawn) -> list[tuple[str, int, int]]:
+        t, spans = START_NS + 700 * MS, []
+        for _ in range(40):
+            a, b = card.pulse(t + 30 * MS, 0.05)
+            spans.append(("work", a - 30 * MS, b - 30 * MS))
+            t = card.until_ns + round(card.rng.uniform(0.15, 0.25) * S)
+        return spans
+
+    trace, truth, spans = measured("v100", seed, load)
+    starts, ends = np.array([(a, b) for _, a, b in spans]).T
+    joules, u = trace.windows(starts, ends, same_card=True)
+    assert float(np.mean(np.abs(joules - truth(starts, ends)) < 2 * u)) >= 0.95
+    assert any("the work begins after its spans do" in note for note in trace.energy.notes)
+    low, high = trace.bounds_ns
+    assert trace.energy.joules == pytest.approx(float(truth([low], [high])[0]), rel=0.01)

@@ -38,6 +38,7 @@ def trace() -> Trace:
     marks = (
         Mark("öuter", START_NS + 5, START_NS + NS_PER_S),
         Mark("in", START_NS + 7, START_NS + 9, 1),
+        Mark("later", START_NS + 50, START_NS + 80, 1, 3, START_NS + 10, START_NS + 20, 6),
     )
     anchors = (ClockAnchor(START_NS, 1_700_000_000_000_000_001, 37),)
     recorded = replace(recorded, marks=marks, anchors=anchors, notes=("a note",))
@@ -177,6 +178,10 @@ def test_a_newer_layout_says_upgrade(saved: Path, tmp_path: Path) -> None:
         lambda meta: meta.update(bounds_ns="ab"),
         lambda meta: meta.update(devices=[]),
         lambda meta: meta.update(marks=[{"nome": "x"}]),
+        lambda meta: meta["marks"][0].update(end_ns=meta["marks"][0]["start_ns"] - 1),
+        lambda meta: meta["marks"][0].update(start_ns=0.5),
+        lambda meta: meta["marks"][0].update(host_start_ns="early"),
+        lambda meta: meta["marks"][0].update(name=None),
         lambda meta: meta.pop("notes"),
         lambda meta: meta["devices"]["gpu:0"].pop("channels"),
         lambda meta: meta["devices"]["gpu:0"]["meta"].update(surprise=1),
