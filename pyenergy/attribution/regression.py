@@ -42,6 +42,7 @@ __all__ = ["Regression", "refusal", "regress"]
 
 FEWEST_UPDATES = 20
 _WHOLE_PERIOD_SPREAD = 0.004  # of a window that is a whole period (see `activity_fit`)
+_FEWEST_CALLS = 100  # that may tell the response of a sensor of which nothing is known
 _UNSURE = 0.1  # relative uncertainty of all classes together that is worth a note
 _OTHERS = 0.05  # of the posterior, that other peaks hold
 _SURE = 3.0  # standard errors from which a scatter counts
@@ -183,6 +184,11 @@ def _updates(
         return "no reading succeeded"
     if response is None and not prior.responses:
         return "what one reading averages is not known, as it comes from a log"
+    if response is None and not prior.known and len(spans) < _FEWEST_CALLS:
+        return (
+            f"what one reading averages is not known, and {len(spans)} operations are too few to "
+            f"find out (at least {_FEWEST_CALLS}; a known architecture, or 'pyenergy calibrate')"
+        )
     clock = fit_clock(runs, float(max(prior.update_ns, 0)))
     if clock is None:
         return "the reading has no update clock that could be recovered"
@@ -197,6 +203,10 @@ def _updates(
     last = int(updates.t_ns[-1])
     if not bool(((spans.ends_ns > first) & (spans.starts_ns < last)).any()):
         return "no kernel ran while the reading was recorded"
+    begin = int(spans.starts_ns.min())
+    seen = int(((updates.t_ns > begin) & (updates.t_ns < int(spans.ends_ns.max()))).sum())
+    if seen < FEWEST_UPDATES:
+        return f"{seen} readings while operations ran are too few (at least {FEWEST_UPDATES})"
     return clock, updates
 
 

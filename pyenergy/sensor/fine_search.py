@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .class_powers import prior_precision
-from .fine_table import Table
+from .fine_table import LONG, Table
 from .response import Response
 
 if TYPE_CHECKING:
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 __all__ = ["Found", "Stretch", "Where", "search"]
 
 _KNOT_S = 0.1e-3  # of the table; shorter structure blurs in the scan alone
+_GROWTH = 1.02  # of a knot's length over the one before it, in the tail of an RC
 _MOST_ENTRIES = 24_000_000  # of the table: 96 MB, twice
 _ALIKE = 0.95  # correlation of the filtered activity from one step of the scan to the next
 _BUDGET_S = 2.0  # CPU seconds that a scan may take, about
 _REACH = 2.5  # standard deviations of the window's prior
 _MARGIN_S = 0.004  # beyond the prior's delays
-_PEAKS = 80  # that are climbed
+_FEWEST_TRIED = 100  # responses, whatever they cost
+_PEAKS = 80  # that are climbed, if the budget allows
 _LEVEL_TERMS = 8  # cosines that stand for the level in the scan
 _SURELY = 5  # peaks that are climbed whatever they promise
 _STEPS = 40  # of a climb
@@ -140,8 +142,11 @@ class _Scan:
         scale = stretch.noise_w
         self._unit = prior_precision(p, stretch.spread_w / scale, stretch.mean_w / scale)
         self._dof = max(n - terms, 1)
-        each_s = 60e-6 + 2.0 * n * p * p / 8e9 + p**3 / 8e9
-        self._most = max(100.0, _BUDGET_S / each_s)
+        self._each_s = 60e-6 + 2.0 * n * p * p / 8e9 + p**3 / 8e9
+        # What a response costs besides: an RC is a sum over the table, or a step along it.
+        knots = len(self.table.knots_s)
+        self._one_s = 0.0 if self.boxcar else knots * n * p / 1e9
+        self._along_s = 0.0 if self.boxcar else knots * (5e-6 + n * p / 5e8)
         middle = self.design(_response(where.family, where.windows_s[1], where.delays_s[0]))
         self._share = middle.sum(axis=0) / max(float(middle.sum()), 1e-9)
         self.step_s = self._steps()
@@ -204,7 +209,9 @@ class _Scan:
             step = self.step_s
             delays = np.linspace(d_low, d_high, 1 + math.ceil((d_high - d_low) / step - 1e-9))
             windows = np.linspace(w_low, w_high, 1 + math.ceil((w_high - w_low) / w_step - 1e-9))
-            if len(delays) * len(windows) <= self._most:
+            both = len(delays) * len(windows)
+            cost_s = both * self._each_s + len(windows) * self._along_s
+            if cost_s <= _BUDGET_S or both <= _FEWEST_TRIED:
                 return delays, windows
             # A long window's own scale is its length.
             self.step_s, w_step = 1.1 * self.step_s, 1.1 * w_step
@@ -233,7 +240,9 @@ class _Scan:
         """The best local maxima of the scan, best first, and how good they are."""
         delays, windows, values = self._values()
         peaks = _local_maxima(values)
-        order = np.argsort(-values[tuple(peaks.T)], kind="stable")[:_PEAKS]
+        climbs = round(_BUDGET_S / (_STEPS * (self._each_s + self._one_s)))
+        most = min(max(climbs, 2 * _SURELY), _PEAKS)
+        order = np.argsort(-values[tuple(peaks.T)], kind="stable")[:most]
         self._window_step = float(windows[1] - windows[0]) if len(windows) > 1 else 0.0
         self._delay_step = float(delays[1] - delays[0]) if len(delays) > 1 else 0.0
         for i, j in peaks[order]:
@@ -307,6 +316,12 @@ def _local_maxima(values: Floats) -> NDArray[np.int64]:
     return np.argwhere(top)
 
 
+def _tail(extent_s: float) -> Floats:
+    """Ages beyond the delays, steps growing with age: an RC weighs what is old smoothly."""
+    count = math.ceil(math.log(1 + extent_s * (_GROWTH - 1) / _KNOT_S) / math.log(_GROWTH))
+    return np.asarray(_KNOT_S * (_GROWTH ** np.arange(1, count + 2) - 1) / (_GROWTH - 1))
+
+
 def _response(family: Family, window_s: float, delay_s: float) -> Response:
     return Response(family, 0.0 if family == "continuous" else float(window_s), float(delay_s))
 
@@ -316,9 +331,11 @@ def _knots(where: Where, size: int) -> Floats:
     low, high = where.delays_s
     short, long = where.windows_s
     if where.family == "rc":
-        extent = high - low + 8.0 * long
-        knot = max(_KNOT_S, extent * size / _MOST_ENTRIES)
-        return np.asarray(low + knot * np.arange(math.ceil(extent / knot) + 3), np.float64)
+        tail = _tail(LONG * long)
+        room = max(_MOST_ENTRIES / size - len(tail), 16.0)
+        knot = max(_KNOT_S, (high - low) / room)
+        near = low + knot * np.arange(math.ceil((high - low) / knot) + 2)
+        return np.concatenate([near, near[-1] + tail])
     long = max(long, 1e-6)
     extent = (high - low) + min(high - low + long - short, long)
     knot = max(_KNOT_S, extent * size / _MOST_ENTRIES)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     Singles = NDArray[np.float32]
 
-__all__ = ["Table"]
+__all__ = ["LONG", "Table"]
 
 _ROWS_AT_ONCE = 200_000
-_LONG = 8.0  # time constants after which nothing of an RC is left
+LONG = 8.0  # time constants after which nothing of an RC is left
 
 
 class Table:
@@ -78,7 +78,7 @@ class Table:
     def lowpass(self, delay_s: float, tau_s: float) -> Singles:
         """Activity behind an RC, shape (n, p)."""
         knots = self.knots_s
-        edges = np.clip(knots, delay_s, delay_s + _LONG * tau_s)
+        edges = np.clip(knots, delay_s, delay_s + LONG * tau_s)
         left = np.exp(-(edges - delay_s) / tau_s)
         share = -np.diff(left)
         inside = np.flatnonzero(share > 0)

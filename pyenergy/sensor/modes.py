@@ -93,7 +93,11 @@ class _Peak:
             window = self._window_s
         elif window <= 1e-4 or window > 20.0:
             return None
-        return Response(family, window, float(v[0]) - Response(family, window).lag_s)
+        delay = float(v[0]) - Response(family, window).lag_s
+        low, high = self.where.delays_s
+        if self.free and not low <= delay <= high:
+            return None
+        return Response(family, window, delay)
 
     def log(self, v: Floats) -> float:
         r = self.response(v)
