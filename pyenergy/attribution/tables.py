@@ -72,6 +72,7 @@ def operation_table(
     unknown = [column for column in by if column not in BY]
     if unknown or not by:
         raise OptionError(f"by is one or more of {', '.join(BY)}, got {', '.join(unknown) or by!r}")
+    by = tuple(dict.fromkeys(by))
     total_j = sum(each.total_j for each in shares)
     parts = [
         _of_device(each, u, total, by) for each, u, total in zip(shares, u_of, totals, strict=True)
@@ -183,11 +184,13 @@ def _over_devices(table: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     """Rows of several devices added up; their errors are independent."""
     import polars as pl
 
-    added = ("count", "time_s", "energy_j", "static_j", "lower_j", "upper_j")
+    added = ("energy_j", "static_j", "lower_j", "upper_j")
     squared = ("u_j", "u_same_card_j", "static_u_j")
+    read = pl.len() > pl.col("energy_j").null_count()  # a sum of nothing is not zero joules
     together = table.group_by([*by, "kind"], maintain_order=True).agg(
-        *(pl.col(column).sum() for column in added),
-        *((pl.col(column) ** 2).sum().sqrt() for column in squared),
+        *(pl.col(column).sum() for column in ("count", "time_s")),
+        *(pl.when(read).then(pl.col(column).sum()).alias(column) for column in added),
+        *(pl.when(read).then((pl.col(c) ** 2).sum().sqrt()).alias(c) for c in squared),
     )
     return together.select(table.columns)
 

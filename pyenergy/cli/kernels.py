@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from .._api import load
+from ..attribution.tables import BY
 from ..report.operations import operations_table
 
 __all__ = ["command"]
@@ -24,7 +25,8 @@ def command(
         Path, typer.Option("--recording", "-r", help="What pyenergy recorded at the same time.")
     ],
     by: Annotated[
-        str, typer.Option(help="What makes a row: name, layer, stream, device; or name,stream.")
+        str,
+        typer.Option(help=f"What makes a row: {', '.join(BY)}; or several of them: layer,name."),
     ] = "name",
     device: Annotated[str | None, typer.Option(help="Only this one, such as gpu:0.")] = None,
     static: Annotated[
@@ -42,7 +44,8 @@ def command(
     """
     measured = load(recording)
     measured.attach(trace)
-    table = measured.kernels(by.split(","), device=device, static=static)  # type: ignore[arg-type]
+    keys = [key.strip() for key in by.split(",")]
+    table = measured.kernels(keys, device=device, static=static)  # type: ignore[arg-type]
     console = Console(highlight=False)
     console.print(operations_table(table, top))
     for note in measured.attribution_notes(device=device):

@@ -136,3 +136,19 @@ def test_a_recording_without_power_is_one_line(bert: Path, tmp_path: Path) -> No
     done = pyenergy_command("kernels", bert, "-r", "cpu.pyenergy", cwd=tmp_path)
     assert done.returncode == 1
     assert "which this trace did not read" in done.stderr
+
+
+def test_every_key_is_in_the_help_and_its_labels_are_shown(
+    bert: Path, recorded: pyenergy.Trace, tmp_path: Path
+) -> None:
+    said = " ".join(pyenergy_command("kernels", "--help", cwd=tmp_path).stdout.split())
+    for key in ("name", "layer", "layer_type", "operator", "stream", "device"):
+        assert f"{key}," in said or f"{key};" in said
+    done = pyenergy_command(
+        "kernels", bert, "-r", "run.pyenergy", "--by", "operator, device", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    header = next(line.split() for line in done.stdout.splitlines() if "count" in line)
+    assert header[:2] == ["operator", "device"]
+    assert "aten::addmm" in done.stdout
+    assert "gpu:0" in done.stdout
