@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .kineto_number import Stamp
-from .profiler_events import GPU_WORK, Category, ProfilerEvents, Provenance
+from .profiler_events import GPU_WORK, ProfilerEvents, Provenance
+from .shared_ids import shared_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["Block", "Columns"]
+__all__ = ["ODD_FIELD", "REPLACED", "Block", "Columns"]
+
+REPLACED = "name with replaced characters"  # keys of `Columns.counts`
+ODD_FIELD = "field of an unknown type"
 
 UNIX_NS = 10**18
 """Stamps from September 2001 on; what counts from a boot or a base does not reach it."""
@@ -130,7 +134,12 @@ class Columns:
             order = np.argsort(columns["start_ns"], kind="stable")
             for name, column in columns.items():
                 columns[name] = column[order]
-        self._count_shared(columns["category"], columns["correlation"])
+        names = tuple(self._index)
+        counts, notes = shared_ids(
+            columns["category"], columns["correlation"], columns["name"], names
+        )
+        self.counts.update(counts)
+        self.notes += [*self._odd(), *notes]
         if not len(columns["start_ns"]):
             self.notes.append("no event with a start and a duration is in it")
         elif not np.isin(columns["category"], GPU_WORK).any():
@@ -140,7 +149,7 @@ class Columns:
             self.notes.append(f"left out: {said}")
         return ProfilerEvents(
             **columns,
-            names=tuple(self._index),
+            names=names,
             provenance=provenance,
             is_unix_time=near is not None,
             dropped=dict(self.dropped),
@@ -148,6 +157,19 @@ class Columns:
             counts=dict(self.counts),
             notes=tuple(self.notes),
         )
+
+    def _odd(self) -> list[str]:
+        """What was read otherwise than it stands."""
+        said = {
+            REPLACED: "a name that is not UTF-8: its bad bytes are shown as \ufffd, and names that "
+            "differ only in them are one",
+            ODD_FIELD: "a field of a type that it never has: taken as not given",
+        }
+        return [
+            f"{count:,} {'event has' if count == 1 else 'events have'} {what}"
+            for key, what in said.items()
+            if (count := self.counts[key])
+        ]
 
     def _joined(self, shapes: bool) -> dict[str, NDArray[Any]]:
         kinds: dict[str, type] = {
@@ -182,19 +204,6 @@ class Columns:
             why = f"with baseTimeNanoseconds {base} most are not between 2001 and 2065"
         self.notes.append(f"what the stamps count from is not known: {why}; join them by marks")
         return None
-
-    def _count_shared(self, category: NDArray[np.int64], correlation: NDArray[np.int64]) -> None:
-        """How many events share a correlation id with another of their side."""
-        sides = {
-            "GPU events sharing a correlation id": GPU_WORK,
-            "launches sharing a correlation id": (Category.RUNTIME, Category.DRIVER),
-        }
-        for what, categories in sides.items():
-            ids = correlation[np.isin(category, categories) & (correlation >= 0)]
-            _, counts = np.unique(ids, return_counts=True)
-            shared = int(counts[counts > 1].sum())
-            if shared:
-                self.counts[what] = shared
 
 
 def _triples(values: list[object]) -> NDArray[np.int32]:

@@ -99,6 +99,13 @@ class Cursor:
         """Byte of the text."""
         return self._before + self.at
 
+    def length(self) -> int:
+        """Bytes of the whole text; it is read to its end, and none of it is left to look at."""
+        count = self._before + len(self.buffer)
+        while chunk := self._next():
+            count += len(chunk)
+        return count
+
     def _next(self) -> bytes:
         """Another chunk, empty at the end."""
         try:

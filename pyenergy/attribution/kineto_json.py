@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import OptionError, RecordingError
-from .event_columns import Block, Columns
+from .event_columns import REPLACED, Block, Columns
 from .json_blocks import Cursor, MalformedError, chunks_of
 from .kineto_entry import UNREADABLE, Args, Entry, decode_block, decode_one
 from .kineto_number import LIMIT_NS, nanoseconds
@@ -29,6 +29,7 @@ __all__ = ["read_kineto"]
 _CHUNK = 1 << 20
 _LONGEST_EVENT = 64 << 20  # bytes
 _LONGEST_VALUE = 1 << 20  # bytes of a value beside the events that is looked at
+_AT_ONCE = 2000  # entries
 _EVENTS = "traceEvents"
 _VERSIONS = ("pytorch_version", "torch_version", "PyTorch Version", "torch")
 _ON_GPU = frozenset(
@@ -93,26 +94,46 @@ class _Reader:
         self._columns = Columns()
         self._codes: dict[str | None, Category] = {}
         self._beside: dict[str, Any] = {}
+        self._source = ""
         self._found = False
         self._read = 0
+        self._waiting: list[Entry] = []  # read, and not in the columns yet
+        self._done = 0  # byte up to which all entries were read
+        self._refused = 0  # byte up to which a guess of where a block ends was wrong
 
     def read(self, source: str, salvage: bool) -> ProfilerEvents:
+        self._source = source
         broken = None
         try:
             self._text()
         except MalformedError as error:
             broken = f"{error} after {self._read} entries"
             if not salvage:
-                raise RecordingError(
-                    f"{source}: {broken}; salvage=True gives what stands before"
-                ) from None
+                raise RecordingError(f"{source}: {broken}{self._salvageable()}") from None
+        self._flush()
         if not self._found:
             raise RecordingError(
                 f"{source}: {broken or 'no traceEvents in it'}: no trace of a profiler"
             )
         if broken:
-            self._columns.notes.append(f"the file is not whole: {broken}; what follows is not here")
+            self._columns.notes.append(f"the file is not whole: {broken}; {self._lost()}")
         return self._columns.finish(self._provenance(source), self._shapes, broken is None)
+
+    def _salvageable(self) -> str:
+        if not self._read:
+            return ""
+        return (
+            "; pyenergy.attribution.read_kineto(path, salvage=True) reads what stands before, for "
+            "attach to take, and pyenergy kernels does with --salvage"
+        )
+
+    def _lost(self) -> str:
+        """How much of the text was not read."""
+        known = self._done, self._cursor.length()
+        return (
+            f"the last {known[1] - known[0]:,} of {known[1]:,} bytes were not read; what they or a "
+            "missing end say is lost, and what ran of it counts as if nothing had run"
+        )
 
     def _text(self) -> None:
         """The whole file: an object with the list of events in it, or the list."""
@@ -147,7 +168,7 @@ class _Reader:
                 at = cursor.offset
                 text = cursor.value(f"the value of {key}", _LONGEST_VALUE)
                 if key == _EVENTS:
-                    raise RecordingError(f"traceEvents at byte {at} is no list")
+                    raise RecordingError(f"{self._source}: traceEvents at byte {at} is no list")
                 if text is not None:
                     self._beside[str(key)] = self._decoded(text, at)
             if cursor.take(b",}", "the trace") == b"}":
@@ -169,14 +190,18 @@ class _Reader:
         while True:
             cursor.ahead(want)
             following = cursor.peek()
+            self._done = cursor.offset
             if not following:
                 raise cursor.ended("the list of events")
             if following == b"]":
                 cursor.at += 1
                 return
-            if following != b"{" or not comma:
-                wanted = "an event" if comma else "a comma or the list's end"
+            if not comma:
+                wanted = "a comma or the list's end"
                 raise MalformedError(cursor.offset, f"{following!r} where {wanted} must stand")
+            if following != b"{":
+                comma = self._no_object(following)
+                continue
             if self._likely_block():
                 want = self._chunk
                 continue
@@ -198,16 +223,36 @@ class _Reader:
                 )
             want = 2 * max(have, want)
 
+    def _no_object(self, first: bytes) -> bool:
+        """Step over an entry that is no event, and count it; whether a comma follows."""
+        cursor = self._cursor
+        at = cursor.offset
+        text = cursor.value("an entry", _LONGEST_VALUE)
+        try:
+            if text is not None:
+                msgspec.json.decode(text)
+        except UNREADABLE:
+            raise MalformedError(at, f"{first!r} where an event must stand") from None
+        self._read += 1
+        self._columns.dropped["a value that is no object"] += 1
+        comma = cursor.peek() == b","
+        cursor.at += comma
+        return comma
+
     def _likely_block(self) -> bool:
         """Take the buffer up to where an event probably ends; whether it did."""
         cursor = self._cursor
+        if cursor.offset < self._refused:
+            return False
         split = cursor.likely_end()
         if split is None:
+            self._refused = cursor.offset + len(cursor.buffer) - cursor.at
             return False
         end, following = split
         try:
             entries = decode_block(b"[" + cursor.buffer[cursor.at : end] + b"]")
         except UNREADABLE:
+            self._refused = cursor.offset + end - cursor.at
             return False
         cursor.at = following
         self._add(entries)
@@ -226,18 +271,25 @@ class _Reader:
                 entry, repairs = decode_one(buffer[begin:end])
             except UNREADABLE as error:
                 self._add(entries)
-                offset = self._cursor.offset - self._cursor.at + begin
+                self._done = offset = self._cursor.offset - self._cursor.at + begin
                 raise MalformedError(offset, f"{error} in the event") from None
             for repair in repairs:
                 self._columns.counts[repair] += 1
             if repairs and "\ufffd" in entry.name:
-                self._columns.counts["name with replaced characters"] += 1
+                self._columns.counts[REPLACED] += 1
             entries.append(entry)
         return entries
 
     def _add(self, entries: list[Entry]) -> None:
-        """Spans into the columns; what is none is counted."""
+        """Take entries in; where few come at a time, many are put into the columns at once."""
         self._read += len(entries)
+        self._waiting += entries
+        if len(self._waiting) >= _AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Spans into the columns; what is none is counted."""
+        entries, self._waiting = self._waiting, []
         spans = [entry for entry in entries if entry.ph == "X"]
         if len(spans) < len(entries):
             for entry in entries:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RecordingError
-from .event_columns import Block, Columns
+from .event_columns import REPLACED, Block, Columns
 from .profiler_events import Category, Provenance
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ def read_nsys(path: str | PathLike[str]) -> ProfilerEvents:
     """
     try:
         with closing(sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)) as file:
-            file.text_factory = lambda raw: raw.decode("utf-8", "replace")
             return _Reader(file, str(path)).read()
     except sqlite3.Error as error:
         raise RecordingError(f"{path} is no export of Nsight Systems: {error}") from error
@@ -68,6 +67,8 @@ def read_nsys(path: str | PathLike[str]) -> ProfilerEvents:
 class _Reader:
     def __init__(self, file: sqlite3.Connection, source: str) -> None:
         self._file, self._source = file, source
+        self._columns = Columns()
+        file.text_factory = self._text
         rows = file.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
         self._tables = {name for (name,) in rows}
         if "StringIds" not in self._tables:
@@ -76,7 +77,6 @@ class _Reader:
                 "StringIds"
             )
         self._processes: dict[int, int] = {}
-        self._columns = Columns()
 
     def read(self) -> ProfilerEvents:
         for table, category, name in _DEVICE:
@@ -89,6 +89,13 @@ class _Reader:
         )
         self._add("NVTX_EVENTS", Category.ANNOTATION, "text", ("globalTid",))
         return self._columns.finish(Provenance(self._source, base_time_ns=self._start_ns()), False)
+
+    def _text(self, raw: bytes) -> str:
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            self._columns.counts[REPLACED] += 1
+            return raw.decode(errors="replace")
 
     def _start_ns(self) -> int | None:
         if "TARGET_INFO_SESSION_START_TIME" not in self._tables:

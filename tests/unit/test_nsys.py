@@ -127,3 +127,13 @@ def test_what_is_no_export(tmp_path: Path) -> None:
     cut.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RecordingError, match=r"cut\.sqlite is no export"):
         recorded().attach(cut)
+
+
+def test_names_that_are_not_utf8_are_said(tmp_path: Path) -> None:
+    path = export(tmp_path / "report.sqlite")
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("UPDATE StringIds SET value = CAST(x'6bff' AS TEXT) WHERE id = 2")
+        file.commit()
+    events = read_nsys(path)
+    assert "k\ufffd" in events.names
+    assert any("2 events have a name that is not UTF-8" in note for note in events.notes)
