@@ -136,24 +136,9 @@ class Attributing:
         OptionError
             For other options.
         """
-        from .attribution.tables import operation_table
+        from .attribution.tables import LEVEL_U
 
-        keys = (by,) if isinstance(by, str) else tuple(by)
-        found = self._shares(device, static)
-        operations, recorded = self.operations, self._recorded()
-        assert operations is not None
-        elsewhere = [
-            name
-            for name in operations.used_devices()
-            if device is None and name not in recorded.devices
-        ]
-        return operation_table(
-            [shares for _, shares in found],
-            [each.group_u(shares) for each, shares in found],
-            [each.whole_u() for each, _ in found],
-            keys,
-            [(name, operations.of_device(name)) for name in elsewhere],
-        )
+        return self._table(by, device, static).drop(LEVEL_U)
 
     def layers(
         self,
@@ -186,7 +171,7 @@ class Attributing:
 
         found = self._shares(device, static)
         return module_tree(
-            self.kernels("layer", device=device, static=static),
+            self._table("layer", device, static),
             [shares for _, shares in found],
             [each.group_u(shares) for each, shares in found],
         )
@@ -219,6 +204,28 @@ class Attributing:
             for name in busy
             if name not in evaluated.recorded.devices
         ]
+
+    def _table(
+        self, by: str | Sequence[str], device: str | None, static: StaticPolicy
+    ) -> pl.DataFrame:
+        from .attribution.tables import operation_table
+
+        keys = (by,) if isinstance(by, str) else tuple(by)
+        found = self._shares(device, static)
+        operations, recorded = self.operations, self._recorded()
+        assert operations is not None
+        elsewhere = [
+            name
+            for name in operations.used_devices()
+            if device is None and name not in recorded.devices
+        ]
+        return operation_table(
+            [shares for _, shares in found],
+            [each.group_u(shares) for each, shares in found],
+            [each.whole_u() for each, _ in found],
+            keys,
+            [(name, operations.of_device(name)) for name in elsewhere],
+        )
 
     def _shares(
         self, device: str | None, static: StaticPolicy

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .layer_tree import tree
-from .tables import UNATTRIBUTED
+from .tables import LEVEL_U, UNATTRIBUTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ def module_tree(
     Parameters
     ----------
     layers : DataFrame
-        That of ``kernels("layer")``.
+        Of `operation_table`, by layer.
     shares : sequence of DeviceShares
     u_of : sequence of functions
         For each device: uncertainties of groups of operations.
@@ -40,7 +40,9 @@ def module_tree(
 
     table = layers.filter(pl.col("kind") != "unread").with_columns(
         own_j=pl.col("energy_j") + pl.col("static_j"),
-        u_j=(pl.col("u_j") ** 2 + pl.col("static_u_j") ** 2).sqrt(),
+        u_j=pl.when(pl.col("static_u_j") == 0)
+        .then(pl.col("u_j"))
+        .otherwise((pl.col("u_j") ** 2 + pl.col("static_u_j") ** 2).sqrt()),
     )
     is_layer = (pl.col("kind") == "operation") & (pl.col("layer") != UNATTRIBUTED)
     named = table.filter(is_layer)
@@ -48,12 +50,10 @@ def module_tree(
     separator = "/" if any("/" in name for name in names) else "."  # as traces of a file have them
     rolled = tree(names, named["own_j"].to_numpy(), separator=separator)
     below = _below(rolled["path"].to_list(), names, separator)
-    variance = (below @ named["static_u_j"].to_numpy()) ** 2  # one level is under all
-    dynamic = below @ named["energy_j"].to_numpy()
+    variance = (below @ named[LEVEL_U].to_numpy()) ** 2  # one level is under all
     for each, u in zip(shares, u_of, strict=True):
         seconds = below @ _class_seconds(each, names)
-        joules = dynamic if len(shares) == 1 else below @ _energies(each, names)
-        variance += u(joules, seconds, None)[0] ** 2
+        variance += u(below @ _energies(each, names), seconds, None)[0] ** 2
     rest = table.filter(~is_layer)
     whole = table["own_j"].sum()
     return pl.concat(
@@ -96,7 +96,7 @@ def _class_seconds(shares: DeviceShares, names: list[str]) -> csr_array:
 
 def _energies(shares: DeviceShares, names: list[str]) -> NDArray[np.float64]:
     index, inside = _layer_rows(shares, names)
-    joules = np.bincount(index[inside], shares.energy_j[inside], len(names))
+    joules = np.bincount(index[inside], shares.dynamic.energy_j[inside], len(names))
     return joules.astype(np.float64)
 
 

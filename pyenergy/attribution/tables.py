@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     # and which group each operation belongs to (-1: none); None where groups share operations.
     GroupU = Callable[[Floats, csr_array, NDArray[np.int64] | None], tuple[Floats, Floats]]
 
-__all__ = ["BY", "GAP", "UNATTRIBUTED", "WholeU", "gap_table", "operation_table"]
+__all__ = ["BY", "GAP", "LEVEL_U", "UNATTRIBUTED", "WholeU", "gap_table", "operation_table"]
 
 BY = ("name", "layer", "layer_type", "operator", "stream", "device")
+LEVEL_U = "level_u_j"  # of the level, wherever it is counted: for sums of rows
 GAP = "(nothing ran)"
 UNATTRIBUTED = "(unattributed)"
 
@@ -131,22 +132,23 @@ def _of_device(
     shape = (count, max(len(operations.names), 1))
     per_class = csr_array((seconds, (index, names)), shape=shape)
     energy, static = summed(shares.energy_j), summed(shares.static_j)
+    dynamic = summed(shares.dynamic.energy_j)
     group_of = np.full(len(operations), -1, np.int64)
     group_of[rows] = index
-    u, own = u_of(energy, per_class, group_of)
+    u, own = u_of(dynamic, per_class, group_of)
     # Of all operations together; what is not theirs is the rest of the whole.
     every = csr_array(np.asarray(per_class.sum(axis=0)).reshape(1, -1))
-    _, all_own = u_of(energy.sum(keepdims=True), every, np.minimum(group_of, 0))
+    _, all_own = u_of(dynamic.sum(keepdims=True), every, np.minimum(group_of, 0))
     gap_j, gap_static_j = float(shares.gap_energy_j.sum()), float(shares.gap_static_j.sum())
-    convention = shares.energy_j - shares.dynamic.energy_j
+    gap_dynamic_j = float(shares.dynamic.gap_energy_j.sum())
+    convention = shares.energy_j - shares.dynamic.energy_j  # a static part that is folded in
     gap_s = (shares.dynamic.gap_ends_ns - shares.dynamic.gap_starts_ns).sum() / NS_PER_S
-    static_all = np.append(static, gap_static_j)
-    rest_j = gap_j + float(static_all.sum())
-    rest_own = float(np.hypot(all_own[0], whole.own_u_j))
-    rest_u = float(np.sqrt(rest_own**2 + (rest_j * whole.gain_u) ** 2 + whole.offset_u_j**2))
-    # Errors of the rest go with its parts; by size, as one level is under all of them.
-    size = float(np.abs(static_all).sum()) + abs(gap_j)
-    rest_share = np.append(np.abs(static_all), abs(gap_j)) / size if size else np.zeros(count + 2)
+    level = np.append(static + summed(convention), gap_j + gap_static_j - gap_dynamic_j)
+    rest = _Rest.of(level, gap_dynamic_j, float(all_own[0]), whole)
+    if shares.static != "separate":
+        own = np.hypot(own, rest.own_j[:-1])
+        u = np.sqrt(own**2 + (energy * whole.gain_u) ** 2 + rest.offset_j[:-1] ** 2)
+    gap_u, gap_own = rest.of_gap(shares.static != "separate")
     labels = _labels(shares.device, operations, by, groups)
     gap_label = {column: shares.device if column == "device" else GAP for column in by}
     return pl.DataFrame(
@@ -161,14 +163,48 @@ def _of_device(
             ],
             "time_s": np.append(summed(shares.seconds), gap_s),
             "energy_j": np.append(energy, gap_j),
-            "u_j": np.append(u, rest_share[-1] * rest_u),
-            "u_same_card_j": np.append(own, rest_share[-1] * rest_own),
-            "static_j": static_all,
-            "static_u_j": rest_share[:-1] * rest_u,
+            "u_j": np.append(u, gap_u),
+            "u_same_card_j": np.append(own, gap_own),
+            "static_j": np.append(static, gap_static_j),
+            "static_u_j": rest.u_j if shares.static == "separate" else np.zeros(count + 1),
+            LEVEL_U: rest.u_j,
             "lower_j": np.append(summed(shares.dynamic.lower_j + convention), gap_j),
             "upper_j": np.append(summed(shares.dynamic.upper_j + convention), gap_j),
         }
     )
+
+
+class _Rest(NamedTuple):
+    """Uncertainty of what is not the operations' own power: whole less them.
+
+    Its errors go with its parts by size, as one level is under all of them.
+    """
+
+    own_j: Floats  # of the level under each group, and in the gaps
+    offset_j: Floats
+    u_j: Floats
+    gap_share: float  # of what gaps have above the level
+    whole_own_j: float
+    whole_u_j: float
+
+    @classmethod
+    def of(
+        cls, level_j: Floats, gap_dynamic_j: float, dynamic_own_j: float, whole: WholeU
+    ) -> _Rest:
+        own = float(np.hypot(dynamic_own_j, whole.own_u_j))
+        rest_j = gap_dynamic_j + float(level_j.sum())
+        u = float(np.sqrt(own**2 + (rest_j * whole.gain_u) ** 2 + whole.offset_u_j**2))
+        size = float(np.abs(level_j).sum()) + abs(gap_dynamic_j)
+        share = np.abs(level_j) / size if size else np.zeros(len(level_j))
+        gap_share = abs(gap_dynamic_j) / size if size else 0.0
+        return cls(share * own, share * whole.offset_u_j, share * u, gap_share, own, u)
+
+    def of_gap(self, folded: bool) -> tuple[float, float]:
+        """(u, u without the card's) of the energy of the gaps, with their level or without."""
+        u, own = self.gap_share * self.whole_u_j, self.gap_share * self.whole_own_j
+        if not folded:
+            return u, own
+        return u + float(self.u_j[-1]), own + float(self.own_j[-1])
 
 
 def _within(shares: DeviceShares) -> NDArray[np.bool_]:
@@ -185,7 +221,7 @@ def _over_devices(table: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     import polars as pl
 
     added = ("energy_j", "static_j", "lower_j", "upper_j")
-    squared = ("u_j", "u_same_card_j", "static_u_j")
+    squared = ("u_j", "u_same_card_j", "static_u_j", LEVEL_U)
     read = pl.len() > pl.col("energy_j").null_count()  # a sum of nothing is not zero joules
     together = table.group_by([*by, "kind"], maintain_order=True).agg(
         *(pl.col(column).sum() for column in ("count", "time_s")),

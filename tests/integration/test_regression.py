@@ -13,6 +13,8 @@ from kernels import LIMITS_W, SENSORS, Drawing, Drawn, draw, time_weighted
 from pyenergy import Trace
 from pyenergy.attribution.kernel_fit import fit_kernels, given_response
 from pyenergy.attribution.regression import Regression, regress
+from pyenergy.attribution.sweep import StaticPolicy
+from pyenergy.sensor import Profile
 from pyenergy.sensor.catalog import prior_for
 from pyenergy.sensor.class_powers import spreads
 from pyenergy.sensor.response import Response
@@ -218,11 +220,11 @@ def test_calls_that_differ_widen_a_group_of_few_calls() -> None:
 # Through a trace, as users have it ------------------------------------------------------------
 
 
-def attached(what: Drawing, seed: int) -> tuple[Trace, Drawn]:
+def attached(what: Drawing, seed: int, offset_w: float = 0.0) -> tuple[Trace, Drawn]:
     drawn, (architecture, source, *_) = draw(what, seed), SENSORS[what.sensor]
     start, end = drawn.bounds_ns
     polls = np.arange(start - NS_PER_S, end + NS_PER_S, 1_000_000)
-    watts = drawn.tick_w[np.searchsorted(drawn.tick_ns, polls, side="right") - 1]
+    watts = offset_w + drawn.tick_w[np.searchsorted(drawn.tick_ns, polls, side="right") - 1]
     sensor = {
         "architecture": architecture,
         "field": {"nvml.field.186": "instant"}[source],
@@ -256,3 +258,30 @@ def test_a_trace_names_the_kernels_that_it_knows_only_together() -> None:
     trace, _ = attached(Drawing("a100", kinds=60, step_s=0.0125, window_steps=True), 1)
     trace.kernels()
     assert any("cannot tell apart" in note for note in trace.attribution_notes(device="gpu:0"))
+
+
+@pytest.mark.parametrize("static", ["busy", "all"])
+def test_static_power_brings_its_uncertainty_wherever_it_is_counted(static: StaticPolicy) -> None:
+    """The sensor's zero is off by 8 W, of which 5 W are a standard deviation."""
+    trace, drawn = attached(Drawing("v100", seconds=20.0), 0, offset_w=8.0)
+    trace = trace.calibrated(Profile(gain=1.0, gain_u=0.005))
+    low, high = trace.bounds_ns
+    gaps_j = drawn.idle_w * ((high - low) / NS_PER_S - drawn.class_s.sum())
+    true_j = (drawn.beta_w + drawn.idle_w) * drawn.class_s
+    if static == "all":
+        true_j = true_j + gaps_j * drawn.class_s / drawn.class_s.sum()
+    apart, table = trace.kernels(), trace.kernels(static=static)
+    assert "level_u_j" not in table.columns
+    ran = table.filter(table["kind"] == "operation")
+    off = ran["energy_j"].to_numpy() - true_j[[int(name[1:]) for name in ran["name"]]]
+    assert np.abs(off / ran["u_j"].to_numpy()).max() < 3
+    assert (ran["static_u_j"] == 0).all()
+    (gap,) = table.filter(table["kind"] == "gap").iter_rows(named=True)
+    true_gap_j = gaps_j if static == "busy" else 0.0
+    assert abs(gap["energy_j"] - true_gap_j) < 3 * gap["u_j"] + 1e-6
+    # A row that has both parts is as uncertain as the two of the other table.
+    both = apart.join(ran, on="name")
+    parts = np.hypot(both["u_j"], both["static_u_j"])
+    assert both["u_j_right"].to_numpy() == pytest.approx(parts, rel=0.3)
+    tree = trace.tree(static=static)
+    assert tree["u_j"].max() > ran["u_j"].max()
