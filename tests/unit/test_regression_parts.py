@@ -13,10 +13,11 @@ from pyenergy._trace import Trace
 from pyenergy.attribution.merging import merged_classes
 from pyenergy.attribution.regression import refusal, regress
 from pyenergy.recording.series import Runs
-from pyenergy.sensor.catalog import prior_for
+from pyenergy.sensor.catalog import UNKNOWN, SensorPrior, prior_for
 from pyenergy.sensor.class_powers import Evidence, prior_precision, spreads
-from pyenergy.sensor.fine_search import Stretch, Where, search
+from pyenergy.sensor.fine_search import Found, Stretch, Where, _Scan, search
 from pyenergy.sensor.fine_table import Table
+from pyenergy.sensor.modes import _Peak
 from pyenergy.sensor.response import Response, filtered_dense
 from pyenergy.sensor.spans import Spans
 from pyenergy.units import NS_PER_S
@@ -121,6 +122,42 @@ def test_the_search_finds_the_sensor(drawn: Drawn) -> None:
     best = search(stretch, Where.of(VOLTA.responses[0]))[0].response
     assert best.delay_s == pytest.approx(drawn.delay_s, abs=2e-4)
     assert best.window_s == pytest.approx(drawn.window_s, abs=4e-4)
+
+
+@pytest.mark.parametrize("sensor", [VOLTA, prior_for("ga100", "nvml.field.186"), UNKNOWN])
+def test_a_search_costs_little_however_wide_the_prior(drawn: Drawn, sensor: SensorPrior) -> None:
+    """Responses of any length are tried: their number, and their tables, stay small."""
+    activity = spans_of(drawn).activity()
+    stretch = Stretch(drawn.tick_ns, drawn.tick_w, activity, 115.0, 400.0, 1.0)
+    for prior in sensor.responses:
+        scan = _Scan(stretch, Where.of(prior))
+        delays, windows = scan.grid()
+        rows = len(scan.table.knots_s) if prior.family == "rc" else 0
+        steps = rows * len(windows)  # of an RC's filter along the table
+        assert len(delays) * len(windows) + steps / 10 < 50_000
+        old = scan.table.knots_s[-1] - prior.delay_high_s
+        assert prior.family != "rc" or old > 5 * max(windows)
+
+
+def test_a_peak_does_not_leave_what_can_be(drawn: Drawn) -> None:
+    """A second climb once ended where a reading would show the future."""
+    evidence = Evidence(
+        drawn.tick_w, np.ones(len(drawn.tick_w)), np.ones(len(drawn.tick_w)), 1e-4,
+        spreads(*LIMITS_W), 400.0, 1.0,
+    )  # fmt: skip
+    where = Where.of(VOLTA.responses[0])
+    start = Found(0.0, Response("boxcar", drawn.window_s, drawn.delay_s), where)
+    peak = _Peak(start, spans_of(drawn).activity(), drawn.tick_ns, evidence)
+    assert peak.response(peak.v) == start.response
+    for lag_s in (-1.7, -0.02, 0.9):
+        far = np.array([lag_s, drawn.window_s])
+        assert peak.response(far) is None
+        assert peak.log(far) < -1e11
+    peak.root = np.diag([0.5, 0.001])  # a peak so broad that most of its grid cannot be
+    inside = [point.response for point in peak.points()]
+    low, high = where.delays_s
+    assert inside
+    assert all(low <= response.delay_s <= high for response in inside)
 
 
 # What is merged --------------------------------------------------------------------------
@@ -309,6 +346,31 @@ def test_a_log_whose_averaging_nobody_knows(drawn: Drawn) -> None:
     found = regress(drawn.runs, spans_of(drawn), log, LIMITS_W, drawn.bounds_ns, known)
     assert found is not None
     np.testing.assert_allclose(found.beta_w, drawn.beta_w, rtol=0.2)
+
+
+def test_a_few_calls_do_not_tell_an_unknown_sensor(drawn: Drawn) -> None:
+    spans, first = spans_of(drawn), slice(0, 99)
+    few = replace(
+        spans,
+        starts_ns=spans.starts_ns[first],
+        ends_ns=spans.ends_ns[first],
+        classes=spans.classes[first],
+    )
+    assert "99 operations are too few" in (refusal(drawn.runs, few, UNKNOWN) or "")
+    assert refusal(drawn.runs, spans, UNKNOWN) is None
+
+
+def test_work_that_few_readings_saw(drawn: Drawn) -> None:
+    spans = spans_of(drawn)
+    short = spans.starts_ns < spans.starts_ns[0] + 150_000_000
+    brief = replace(
+        spans,
+        starts_ns=spans.starts_ns[short],
+        ends_ns=spans.ends_ns[short],
+        classes=spans.classes[short],
+    )
+    said = refusal(drawn.runs, brief, VOLTA) or ""
+    assert "readings while operations ran are too few (at least 20)" in said
 
 
 def test_spans_outside_of_the_readings(drawn: Drawn) -> None:
