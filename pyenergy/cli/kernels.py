@@ -10,7 +10,11 @@ import typer
 from rich.console import Console
 
 from .._api import load
+from ..attribution.kineto_json import read_kineto
+from ..attribution.nsys import is_nsys
+from ..attribution.profiler_events import ProfilerEvents
 from ..attribution.tables import BY
+from ..errors import OptionError
 from ..report.operations import operations_table
 
 __all__ = ["command"]
@@ -32,6 +36,10 @@ def command(
     static: Annotated[
         str, typer.Option(help="What idle power becomes: separate, busy or all.")
     ] = "separate",
+    salvage: Annotated[
+        bool,
+        typer.Option("--salvage", help="Take what stands before the damage in a Kineto trace."),
+    ] = False,
     top: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 20,
     csv: Annotated[Path | None, typer.Option(help="Also write every row to this CSV file.")] = None,
     out: Annotated[
@@ -43,7 +51,7 @@ def command(
     The recording must have been made while the profiler ran, on the same machine.
     """
     measured = load(recording)
-    measured.attach(trace)
+    measured.attach(_salvaged(trace) if salvage else trace)
     keys = [key.strip() for key in by.split(",")]
     table = measured.kernels(keys, device=device, static=static)  # type: ignore[arg-type]
     console = Console(highlight=False)
@@ -62,3 +70,12 @@ def command(
         console.print(f"wrote {csv}", markup=False)
     if out is not None:
         console.print(f"wrote {measured.save(out)}", markup=False)
+
+
+def _salvaged(trace: Path) -> ProfilerEvents:
+    if is_nsys(trace):
+        raise OptionError(
+            f"--salvage is for Kineto traces, and {trace} is an SQLite database: export the report "
+            "of Nsight Systems again"
+        )
+    return read_kineto(trace, salvage=True)

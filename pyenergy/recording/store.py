@@ -41,6 +41,8 @@ __all__ = ["FORMAT", "VERSION", "load", "save"]
 FORMAT = "pyenergy-recording"
 VERSION = 1
 _ANCHOR_COLUMNS = ("mono_ns", "real_ns", "width_ns")
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how archives begin; the second has nothing in it
+_PROFILES = (b"\x1f\x8b", b"SQLite format 3\0", b"{", b"[")  # how gzip, Nsight's and Kineto's do
 _DTYPES = {"value": np.float64, "count": np.uint32, "flags": np.uint32}  # all others: int64
 
 
@@ -100,12 +102,17 @@ def load(path: str | os.PathLike[str]) -> Recorded:
     except zipfile.BadZipFile as error:
         raise RecordingError(f"{target} is truncated or damaged: {error}") from error
     except Exception as error:  # whatever damaged bytes make zipfile, NumPy and json raise
-        raise RecordingError(
-            f"{target} is truncated or not a pyenergy recording: {error}"
-        ) from error
+        # NumPy's text about pickled members says how to load them, which would run them.
+        pickled = "allow_pickle" in str(error)
+        why = "a member of it is no plain array" if pickled else str(error)
+        raise RecordingError(f"{target} is truncated or not a pyenergy recording: {why}") from (
+            None if pickled else error
+        )
 
 
 def _read(handle: BinaryIO, path: Path) -> Recorded:
+    _begins_as_recording(handle.read(16), path)
+    handle.seek(0)
     archive = np.load(handle, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile) or "meta" not in archive:
         raise RecordingError(f"{path} is not a pyenergy recording")
@@ -116,6 +123,21 @@ def _read(handle: BinaryIO, path: Path) -> Recorded:
     except RecordingError as error:
         raise RecordingError(f"{path} is damaged: {error}") from None
     return recorded
+
+
+def _begins_as_recording(head: bytes, path: Path) -> None:
+    """Refuse what is no archive before NumPy does, which offers to unpickle it."""
+    if head.startswith(_ZIP):
+        return
+    if not head:
+        raise RecordingError(f"{path} is empty: not a pyenergy recording")
+    hint = ""
+    if head.startswith(_PROFILES):
+        hint = (
+            "; is it a profiler's trace? Trace.attach(path) takes it, and pyenergy kernels as the "
+            "first argument"
+        )
+    raise RecordingError(f"{path} is truncated or not a pyenergy recording{hint}")
 
 
 def _meta(recorded: Recorded) -> dict[str, Any]:

@@ -152,3 +152,32 @@ def test_every_key_is_in_the_help_and_its_labels_are_shown(
     assert header[:2] == ["operator", "device"]
     assert "aten::addmm" in done.stdout
     assert "gpu:0" in done.stdout
+
+
+def test_what_stands_before_the_damage_can_be_had(
+    bert: Path, recorded: pyenergy.Trace, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.json"
+    entries = json.loads(gzip.decompress(bert.read_bytes()))
+    base = entries.pop("baseTimeNanoseconds", 0)
+    broken.write_text(json.dumps({"baseTimeNanoseconds": base, **entries})[:-2000])
+    refused = pyenergy_command("kernels", broken, "-r", "run.pyenergy", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "--salvage" in refused.stderr
+    done = pyenergy_command("kernels", broken, "-r", "run.pyenergy", "--salvage", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the file is not whole" in done.stdout
+    assert "bytes were not read" in " ".join(done.stdout.split())
+    database = tmp_path / "a.sqlite"
+    database.write_bytes(b"SQLite format 3\0")
+    other = pyenergy_command("kernels", database, "-r", "run.pyenergy", "--salvage", cwd=tmp_path)
+    assert other.returncode == 1
+    assert "--salvage is for Kineto traces" in other.stderr
+
+
+def test_the_profile_in_the_place_of_the_recording_is_told(bert: Path, tmp_path: Path) -> None:
+    done = pyenergy_command("kernels", bert, "-r", bert, cwd=tmp_path)
+    assert done.returncode == 1
+    said = " ".join(done.stderr.split())
+    assert "is it a profiler's trace?" in said
+    assert "pickle" not in said

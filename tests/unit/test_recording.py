@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
@@ -154,7 +155,20 @@ def test_a_damaged_recording_gives_no_wrong_number(trace: Trace, saved: Path) ->
 def test_a_foreign_file_is_refused(write: Any, tmp_path: Path) -> None:
     path = tmp_path / "foreign"
     write(path)
-    with pytest.raises(RecordingError, match=str(path)):
+    with pytest.raises(RecordingError, match=str(path)) as caught:
+        pyenergy.load(path)
+    assert "pickle" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "head", [gzip.compress(b"{}"), b'{"traceEvents": []}', b"[]", b"SQLite format 3\0" + b"x" * 90]
+)
+def test_a_profile_in_the_place_of_a_recording_is_said_to_be_one(
+    head: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "trace.json.gz"
+    path.write_bytes(head)
+    with pytest.raises(RecordingError, match="not a pyenergy recording; is it a profiler's trace"):
         pyenergy.load(path)
 
 
