@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -19,6 +20,7 @@ from .layers import layers_from_events, layers_from_profiler
 from .module_spans import ModuleSpans
 from .nesting import innermost_pieces
 from .nsys import is_nsys, read_nsys
+from .own_labels import set_apart
 from .profiler_events import Category, ProfilerEvents
 from .table import HOST, Rows, frame_of, rows_of
 from .timeline import ClockMap
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Clock", "operations_from"]
 
 Clock = Literal["auto", "recording", "unix"]
+_CUDA = re.compile(r"^cuda:(\d+)$")
 
 
 def operations_from(
@@ -64,6 +67,7 @@ def operations_from(
     known = unix and clock == "auto" and len(recorded.anchors) > 0
     bound_ns = _join(rows, recorded, "unix" if known else clock)
     _place(rows, recorded, device)
+    set_apart(rows)
     return _ordered(rows, said, bound_ns + float(own_bound_ns))
 
 
@@ -225,7 +229,7 @@ def _overlaps(first: int, last: int, bounds: tuple[int, int]) -> bool:
 def _other_run(ran_ns: tuple[int, int], bounds_ns: tuple[int, int], clock: str) -> WindowError:
     """Both on the clock that is named."""
     (first, last), (low, high) = ran_ns, bounds_ns
-    off = engineering(max(low - last, first - high) / NS_PER_S, "s")
+    off = _long(max(low - last, first - high) / NS_PER_S)
     where = f"{off} {'before' if last <= low else 'after'} it"
     return WindowError(
         f"no operation ran during this trace: taken as {clock}, they lie from {first} to {last} "
@@ -233,8 +237,18 @@ def _other_run(ran_ns: tuple[int, int], bounds_ns: tuple[int, int], clock: str) 
     )
 
 
+def _long(seconds: float) -> str:
+    """A time as people say it: nobody thinks in Gs."""
+    lengths = {"years": 365.25 * 86_400, "days": 86_400.0, "hours": 3_600.0, "minutes": 60.0}
+    for unit, length in lengths.items():
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return engineering(seconds, "s")
+
+
 def _place(rows: Rows, recorded: Recorded, device: str | None) -> None:
     """Give every row a device; what is known of none goes to ``device``, or to the only one."""
+    _as_recorded(rows, recorded)
     unplaced = rows.device < 0
     if not unplaced.any():
         return
@@ -250,6 +264,17 @@ def _place(rows: Rows, recorded: Recorded, device: str | None) -> None:
     if device not in rows.devices:
         rows.devices = (*rows.devices, device)
     rows.device = np.where(unplaced, np.int32(rows.devices.index(device)), rows.device)
+
+
+def _as_recorded(rows: Rows, recorded: Recorded) -> None:
+    """What PyTorch calls ``cuda:0`` is ``gpu:0``, unless a device was recorded by that name."""
+    names = [
+        name if name in recorded.devices else _CUDA.sub(r"gpu:\1", name) for name in rows.devices
+    ]
+    if names != list(rows.devices):
+        rows.devices = tuple(dict.fromkeys(names))
+        index = np.array([*(rows.devices.index(name) for name in names), -1], np.int32)
+        rows.device = index[rows.device]
 
 
 def _ordered(rows: Rows, source: str, bound_ns: float) -> Operations:

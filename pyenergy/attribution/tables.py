@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import OptionError
 from ..units import NS_PER_S
+from .own_labels import GAP, UNATTRIBUTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,8 +31,6 @@ __all__ = ["BY", "GAP", "LEVEL_U", "UNATTRIBUTED", "WholeU", "gap_table", "opera
 
 BY = ("name", "layer", "layer_type", "operator", "stream", "device")
 LEVEL_U = "level_u_j"  # of the level, wherever it is counted: for sums of rows
-GAP = "(nothing ran)"
-UNATTRIBUTED = "(unattributed)"
 
 
 class WholeU(NamedTuple):
