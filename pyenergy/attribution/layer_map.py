@@ -83,13 +83,23 @@ class LayerMap:
             layer_type(path, of) for path, of in zip(self.paths, self.classes, strict=True)
         )
 
+    @cached_property
+    def of_ranges(self) -> bool:
+        """Whether user ranges stand for layers, as no module is in the profile."""
+        in_module = (self.how == How.TREE) | (self.how == How.LAUNCH)
+        return len(self.paths) > 0 and not bool(in_module.any())
+
     def coverage(self, events: ProfilerEvents) -> float | None:
         """Share of the GPU's time that has a layer; of the operators' time where there is no GPU.
 
-        None where there is no time to share. What is hidden has no layer.
+        None where there is no time to share, and where the layers are but user ranges: how much
+        those hold (``shares(events)["range"]``) says nothing of modules. What is hidden has no
+        layer.
         """
         shares = self.shares(events)
-        return None if shares is None else 1.0 - shares["hidden"] - shares["unattributed"]
+        if shares is None or self.of_ranges:
+            return None
+        return 1.0 - shares["hidden"] - shares["unattributed"]
 
     def shares(self, events: ProfilerEvents) -> dict[str, float] | None:
         """The same time by how its layer is known: tree, launch, range, hidden, unattributed."""

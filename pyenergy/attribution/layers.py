@@ -3,13 +3,14 @@
 
 A GPU operation belongs to the module in whose call it was launched: its launch (by the correlation
 id) or its operator (by the external id) lies in the module's span on the host. Such spans are in
-profiles that were taken with ``with_stack=True``; elsewhere ``record_function`` ranges stand in.
+profiles that were taken with ``with_stack=True``; elsewhere user ranges (``record_function``,
+NVTX) stand in.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,15 +98,17 @@ class _Mapping:
         self._layer = np.full(count, -1, np.int32)
         self._how = np.zeros(count, np.int8)
         self._hidden = np.zeros(count, bool)
+        self._modules = False  # whether any is in the profile
 
     def layers(self) -> LayerMap:
         self._host()
         self._gpu()
-        return LayerMap(
+        found = LayerMap(
             self._layer, self._how, self._hidden, tuple(self._ids),
             "." if self._exact.paths else "/", tuple(self._classes), self._exact.aliases,
-            tuple(self._notes),
         )  # fmt: skip
+        said = () if self._modules else (_without_modules(found, self._events),)
+        return replace(found, notes=(*said, *self._notes))
 
     def _spans(self, named: NDArray[np.bool_], *categories: Category) -> _Spans:
         rows = self._events.rows(*categories)
@@ -123,10 +126,7 @@ class _Mapping:
         modules = self._spans(module, Category.PYTHON)
         ranges = self._spans(~(compiled | other), Category.ANNOTATION)
         regions = self._spans(compiled, Category.PYTHON, Category.CPU_OP, Category.ANNOTATION)
-        if not len(modules.rows):
-            self._notes.append(
-                "no modules are in the profile: take it with with_stack=True to have layers"
-            )
+        self._modules = len(modules.rows) > 0
         crossing = modules.nesting.crossing + ranges.nesting.crossing
         if crossing:
             self._notes.append(
@@ -246,4 +246,17 @@ class _Mapping:
             lost = found.host < 0
             say(lost & ~found.unclear, "have neither a launch nor an operator in the profile")
             say(found.unclear, "share their id with launches in several layers")
-        say(none & ~lost, "ran outside of every module and range")
+        outside = "module and range" if self._modules or not self._ids else "user range"
+        say(none & ~lost, f"ran outside of every {outside}")
+
+
+def _without_modules(layers: LayerMap, events: ProfilerEvents) -> str:
+    """What the layers of a profile without modules are, with their share of the time."""
+    if not layers.paths:
+        return "no modules are in the profile: take it with with_stack=True to have layers"
+    said = "no modules are in the profile (with_stack=True has them): "
+    shares = layers.shares(events)
+    if shares is None:
+        return f"{said}user ranges stand for layers"
+    time = "GPU time" if len(events.on_gpu()) else "operators' time"
+    return f"{said}{shares['range']:.1%} of the {time} lies in user ranges, which stand for layers"

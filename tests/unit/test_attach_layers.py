@@ -49,6 +49,28 @@ def test_layers_of_a_real_profile_say_how_much_is_covered(shared_data: Path) -> 
     assert trace.tree()["own_j"].sum() == pytest.approx(trace.energy.joules, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("name", "share", "time"),
+    [
+        ("a100_four_streams_overlap", "64.4%", "GPU time"),
+        ("v100_training_float_us", "33.0%", "GPU time"),
+        ("cpu_only", "99.5%", "operators' time"),
+    ],
+)
+def test_user_ranges_are_not_called_known_layers(
+    name: str, share: str, time: str, shared_data: Path
+) -> None:
+    notes = around(shared_data / "kineto" / f"{name}.json.gz").notes
+    assert (
+        f"no modules are in the profile (with_stack=True has them): {share} of the {time} lies in "
+        "user ranges, which stand for layers" in notes
+    )
+    text = "\n".join(notes)
+    assert text.count("no modules") == 1
+    assert "belongs to a layer" not in text
+    assert "outside of every module" not in text
+
+
 @pytest.mark.models
 @pytest.mark.filterwarnings("ignore::pyenergy.errors.EstimateWarning")
 def test_layers_of_a_model_in_process() -> None:

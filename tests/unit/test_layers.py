@@ -227,6 +227,27 @@ def test_nothing_to_share_has_no_coverage(tmp_path: Path) -> None:
     assert any("with_stack=True" in note for note in layers.notes)
 
 
+def test_ranges_alone_are_named_so(tmp_path: Path) -> None:
+    said = "no modules are in the profile"
+    nothing = layers_from_events(read(tmp_path, launch(15, 1), kernel(1)))
+    assert nothing.notes[0] == f"{said}: take it with with_stack=True to have layers"
+    assert not nothing.of_ranges
+    unworked = layers_from_events(read(tmp_path, span("user_annotation", "fwd", 0, 20)))
+    assert unworked.notes == (f"{said} (with_stack=True has them): user ranges stand for layers",)
+    events = read(
+        tmp_path, span("user_annotation", "fwd", 0, 20), launch(15, 1), launch(30, 2),
+        kernel(1), kernel(2),
+    )  # fmt: skip
+    layers = layers_from_events(events)
+    assert layers.notes == (
+        f"{said} (with_stack=True has them): 50.0% of the GPU time lies in user ranges, which "
+        "stand for layers",
+        "1 GPU operations (50 % of the time) ran outside of every user range",
+    )
+    assert layers.of_ranges
+    assert layers.coverage(events) is None
+
+
 def test_other_events_are_refused(tmp_path: Path) -> None:
     layers = layers_from_events(read(tmp_path, module("A_0", 0, 50)))
     with pytest.raises(OptionError, match="layers of 1 events do not fit 0"):
@@ -235,7 +256,7 @@ def test_other_events_are_refused(tmp_path: Path) -> None:
         layers.sums([0], [1.0, 2.0])
 
 
-# (coverage, share with a module's name, GPU operations that nothing says the origin of)
+# (share with a layer, share with a module's name, GPU operations that nothing says the origin of)
 SEEN = {
     "h100_bert_small": (1.0, 1.0, 0),
     "h100_qwen1.5_0.5b": (0.69896, 0.69896, 509),
@@ -253,7 +274,12 @@ def test_real_traces(shared_data: Path, name: str) -> None:
     shares = layers.shares(events)
     assert shares is not None
     covered, launched, lost = SEEN[name]
-    assert layers.coverage(events) == pytest.approx(covered, abs=1e-5)
+    assert shares["launch"] + shares["range"] == pytest.approx(covered, abs=1e-5)
+    assert layers.of_ranges == (launched == 0)
+    if layers.of_ranges:  # these hold no modules, and what ranges hold is not covered by any
+        assert layers.coverage(events) is None
+    else:
+        assert layers.coverage(events) == pytest.approx(covered, abs=1e-5)
     assert shares["launch"] == pytest.approx(launched, abs=1e-5)
     assert sum(shares.values()) == pytest.approx(1)
     gpu = events.on_gpu()
