@@ -9,47 +9,47 @@ from __future__ import annotations
 import json
 import sys
 
-OPERATIONS = 10_000_000
-SAMPLES = 1_000_000
-SPAN_NS = 1_000 * 10**9
+EACH_SAMPLE = 10  # operations for each sample
+EVERY_NS = 100_000  # one operation in so many: about one runs at any time, whatever their number
 
 
-def _made():  # type: ignore[no-untyped-def]
+def _made(operations: int):  # type: ignore[no-untyped-def]
     import numpy as np
 
     rng = np.random.default_rng(0)
-    t = np.linspace(0, SPAN_NS, SAMPLES).astype(np.int64)
-    starts = np.sort(rng.integers(0, SPAN_NS - 10**6, OPERATIONS))  # as profilers order them
-    ends = starts + rng.integers(1_000, 200_000, OPERATIONS)
-    return t, rng.uniform(100, 400, SAMPLES), starts, ends
+    samples, span_ns = operations // EACH_SAMPLE, operations * EVERY_NS
+    t = np.linspace(0, span_ns, samples).astype(np.int64)
+    starts = np.sort(rng.integers(0, span_ns - 10**6, operations))  # as profilers order them
+    ends = starts + rng.integers(1_000, 200_000, operations)
+    return t, rng.uniform(100, 400, samples), starts, ends
 
 
-def _sweep(measured) -> None:  # type: ignore[no-untyped-def]
+def _sweep(measured, operations: str) -> None:  # type: ignore[no-untyped-def]
     from pyenergy import _core
     from pyenergy.attribution.sweep import attribute
 
-    t, watts, starts, ends = _made()
+    t, watts, starts, ends = _made(int(operations))
     curve = _core.EnergyCurve(t, watts)
     measured(lambda: attribute(curve, starts, ends))
 
 
-def _asof(measured) -> None:  # type: ignore[no-untyped-def]
+def _asof(measured, operations: str) -> None:  # type: ignore[no-untyped-def]
     import numpy as np
     import polars as pl
 
-    t, watts, starts, ends = _made()
+    t, watts, starts, ends = _made(int(operations))
     mean = (watts[1:] + watts[:-1]) / 2
     joules = np.concatenate([[0.0], np.cumsum(mean * np.diff(t) / 1e9)])
     samples = pl.DataFrame({"t": t, "j": joules, "w": watts})
-    operations = pl.DataFrame({"start": starts, "end": ends})
+    spans = pl.DataFrame({"start": starts, "end": ends})
 
     def at(column: str) -> pl.Expr:
         return pl.col("j") + pl.col("w") * (pl.col(column) - pl.col("t")) / 1e9
 
     def joined() -> object:
-        first = operations.join_asof(samples, left_on="start", right_on="t").select(at("start"))
+        first = spans.join_asof(samples, left_on="start", right_on="t").select(at("start"))
         last = (
-            operations.with_row_index()
+            spans.with_row_index()
             .sort("end")
             .join_asof(samples, left_on="end", right_on="t")
             .select("index", j=at("end"))
