@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._api import Monitor
+from .._api import Monitor, now_ns
 from ..errors import OptionError, StateError
 
 if TYPE_CHECKING:
@@ -42,7 +42,11 @@ class EnergyProfiler:
         energy.close()
         print(energy.traces[-1].kernels())
 
-    Sampling runs from entering to leaving, or from `start` to `close`.
+    Sampling runs from entering to leaving, or from `start` to `close`. A trace is of the work
+    alone: the first profiler of a process takes seconds to get ready, and each takes a while to
+    put together what it saw, which both lie outside of the trace. A profiler with a schedule gets
+    ready in the midst of the work: then a trace, also in the ``with`` form, reaches from the first
+    operation of a cycle to its last, and the ``with`` form has but the last cycle.
 
     Parameters
     ----------
@@ -80,6 +84,7 @@ class EnergyProfiler:
         self._cycles: deque[tuple[tuple[int, int], Operations]] = deque(maxlen=_KEPT)
         self._made: list[Trace] | None = None
         self._running = False
+        self._ready_ns = 0
 
     # Around the work ------------------------------------------------------------------------
 
@@ -95,16 +100,19 @@ class EnergyProfiler:
         except BaseException:
             self.close()
             raise
+        # Readings begin before the work, the trace with it: not with a profiler's loading.
+        self._ready_ns = now_ns()
         return self
 
     def __exit__(self, *exc: Any) -> None:
         try:
-            self.profiler.__exit__(*exc)
+            self.close()  # here the work ends; the profiler's own comes after it
         finally:
-            self.close()
+            self.profiler.__exit__(*exc)
         if exc[0] is None:
-            bounds = self._monitor.trace.bounds_ns
-            self._keep(self.profiler, bounds)
+            scheduled = bool(getattr(self.profiler, "record_steps", False))
+            end_ns = self._monitor.trace.bounds_ns[1]
+            self._keep(self.profiler, None if scheduled else (self._ready_ns, end_ns))
 
     # As a handler ---------------------------------------------------------------------------
 

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
 from typing import Any
 
 import polars as pl
 import pytest
 
+from pyenergy import now_ns
 from pyenergy.errors import OptionError, StateError
 from pyenergy.integrations.torch import EnergyProfiler
 
@@ -62,6 +67,80 @@ def test_a_profiler_that_is_there_is_wrapped(model: Any) -> None:
     assert "aten::addmm" in p.trace.kernels()["name"].to_list()
     with pytest.raises(OptionError, match="with_stack"):
         EnergyProfiler(own, with_stack=True)
+
+
+class Slow(profiling.profile):  # type: ignore[misc]
+    """Takes a while to get ready and to end, as the first one of a process does."""
+
+    def __enter__(self) -> Any:
+        made = super().__enter__()
+        time.sleep(0.2)
+        self.ready_ns = now_ns()
+        return made
+
+    def __exit__(self, *exc: Any) -> None:
+        self.ending_ns = now_ns()
+        time.sleep(0.2)
+        super().__exit__(*exc)
+
+
+def test_a_trace_is_of_the_work_and_not_of_the_profiler(model: Any) -> None:
+    slow = Slow(**CPU)
+    with EnergyProfiler(slow, devices="cpu") as p:
+        began_ns = now_ns()
+        work(model)
+        ended_ns = now_ns()
+    low, high = p.trace.bounds_ns
+    assert slow.ready_ns <= low <= began_ns
+    assert ended_ns <= high <= slow.ending_ns
+    table = p.trace.kernels()
+    assert table.filter(name="aten::addmm")["count"].to_list() == [5]
+    parts = table["energy_j"].sum() + table["static_j"].sum()
+    assert parts == pytest.approx(p.trace.energy.joules, rel=1e-9)
+
+
+def test_the_first_profiler_of_a_process_loads_outside_of_the_trace() -> None:
+    """Loading takes seconds, whatever machine it is."""
+    program = """
+import json, time, torch
+from pyenergy.integrations.torch import EnergyProfiler
+cpu = [torch.profiler.ProfilerActivity.CPU]
+entering = time.perf_counter()
+with EnergyProfiler(devices="cpu", activities=cpu) as p:
+    began = time.perf_counter()
+    data = torch.ones(64, 64)
+    while time.perf_counter() < began + 0.2:
+        data @ data
+    worked = time.perf_counter() - began
+print(json.dumps([began - entering, worked, p.trace.duration_s]))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    entering_s, worked_s, duration_s = json.loads(done.stdout.splitlines()[-1])
+    assert worked_s <= duration_s < worked_s + min(0.05, 0.5 * entering_s)
+
+
+def test_a_schedule_in_the_with_form_has_its_last_cycle(model: Any) -> None:
+    """Its profiler gets ready in the midst of the work, which is no part of the trace."""
+    ready: list[int] = []
+
+    class Late(profiling.profile):  # type: ignore[misc]
+        def prepare_trace(self) -> None:
+            super().prepare_trace()
+            time.sleep(0.2)
+            ready.append(now_ns())
+
+    plan = profiling.schedule(wait=1, warmup=1, active=2, repeat=2)
+    with EnergyProfiler(Late(schedule=plan, **CPU), devices="cpu") as p:
+        for _ in range(8):
+            work(model)
+            p.profiler.step()
+    assert len(ready) == 2
+    assert p.trace.bounds_ns[0] >= ready[-1]
+    table = p.trace.kernels()
+    assert table.filter(name="aten::addmm")["count"].to_list() == [10]
+    parts = table["energy_j"].sum() + table["static_j"].sum()
+    assert parts == pytest.approx(p.trace.energy.joules, rel=1e-9)
 
 
 def test_each_cycle_of_a_schedule_is_a_trace(model: Any) -> None:
