@@ -76,10 +76,16 @@ class Trace(Attributing, Phased):
         profile : Profile, optional
             The card's calibration; a response that it leaves out is identified from the spans.
         bounds_ns : (int, int), optional
-            The time to speak of; None: from the first to the last of all.
+            The time to speak of; None: from the first to the last of all. What of it lies beyond
+            the readings counts as time in which nothing was read: any power that the device can
+            draw.
         devices : mapping, optional
-            ``{"gpu:0": {"name": ..., "uuid": ..., "architecture": "ampere", "field": "instant",
-            "power_max_w": 350.0}}``: what is known of the devices; all of it optional.
+            ``{"gpu:0": {"name": "NVIDIA A100-SXM4-40GB", "uuid": ..., "architecture": "ga100",
+            "field": "instant", "power_max_w": 350.0}}``: what is known of the devices; all of it
+            optional. The architecture is kepler, maxwell, pascal, volta, turing, ga100 (A100, A30:
+            another sensor than the other Amperes), ampere, ada, hopper or blackwell; without it
+            the name tells it. The field, which the sensor's model also needs: what the driver was
+            asked for, instant, average or default (``nvidia-smi``'s power.draw).
 
         Raises
         ------

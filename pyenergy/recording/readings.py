@@ -19,6 +19,7 @@ from ..units import NS_PER_S, engineering
 from .coverage import Extent, coverage_notes
 from .given import CHANNELS, Facts, bounds_of, columns_of, facts_of, marks_of
 from .given_times import narrow_notes
+from .names import architecture_by
 from .power_units import check_both, check_counter, check_limit, check_power
 from .recorded import Recorded
 from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
@@ -85,7 +86,8 @@ def recorded_from_readings(
         By device id: ``name``, ``uuid``, ``architecture``, ``field`` ("instant", "average" or
         "default": which reading the driver was asked for), ``power_min_w``, ``power_max_w``
         (float, W), whichever are known; None is not known. A GPU's architecture is one of
-        `names.ARCHITECTURES`; of any other GPU it is left out.
+        `names.ARCHITECTURES`; of any other GPU it is left out. Without one, the GPU's name tells
+        it; see `names.architecture_by` where both are given.
     notes : iterable of str, optional
         What a reader must know about these readings.
 
@@ -109,7 +111,8 @@ def recorded_from_readings(
         (`power_units`).
     """
     columns = columns_of(readings)
-    marks, asked, facts = marks_of(spans), bounds_of(bounds_ns), facts_of(devices)
+    marks, asked = marks_of(spans), bounds_of(bounds_ns)
+    facts, told = _placed(facts_of(devices))
     ids = list(dict.fromkeys(name.partition("/")[0] for name in columns))
     if unknown := [device_id for device_id in facts if device_id not in ids]:
         raise OptionError(f"no readings of device {unknown[0]!r}; there are {', '.join(ids)}")
@@ -123,7 +126,7 @@ def recorded_from_readings(
     _check_bounds(bounds, marks)
     read = {n: Extent(*times[n], _silence_ns(t)) for n, (t, _) in columns.items()}
     strays += coverage_notes(read, bounds, marks, asked is not None)
-    said = [*notes, *narrow_notes(readings), *strays, *_namesakes(facts)]
+    said = [*notes, *narrow_notes(readings), *strays, *_namesakes(facts), *told]
     data = {i: _device(i, _of(i, columns), facts.get(i, _UNKNOWN), strange[i], said) for i in ids}
     return Recorded(bounds_ns=bounds, devices=data, marks=marks, notes=tuple(said))
 
@@ -175,6 +178,17 @@ def _check_bounds(bounds: tuple[int, int], marks: tuple[Mark, ...]) -> None:
     for mark in marks:
         if mark.start_ns < bounds[0] or mark.end_ns > bounds[1]:
             raise OptionError(f"span {mark.name!r} reaches outside the bounds {bounds}")
+
+
+def _placed(facts: dict[str, Facts]) -> tuple[dict[str, Facts], list[str]]:
+    """The facts with the architecture that a GPU's name tells, and what to say of it."""
+    placed, notes = dict(facts), []
+    for device_id, known in facts.items():
+        if device_id.startswith("gpu:"):
+            found, said = architecture_by(known.name, known.architecture)
+            placed[device_id] = replace(known, architecture=found)
+            notes += [f"{device_id}: {said}"] if said else []
+    return placed, notes
 
 
 def _namesakes(facts: dict[str, Facts]) -> list[str]:

@@ -245,3 +245,42 @@ def test_every_architecture_of_the_catalogue_can_be_given() -> None:
     cpu = {"cpu:0/power": (T, WATTS)}  # the catalogue is of GPUs: a CPU may be what it is
     recorded = recorded_from_readings(cpu, devices={"cpu:0": {"architecture": "zen4"}})
     assert recorded.devices["cpu:0"].meta.architecture == "zen4"
+
+
+A100 = "NVIDIA A100-SXM4-40GB"
+
+
+@pytest.mark.parametrize(
+    ("facts", "architecture", "window_ms", "said"),
+    [
+        ({"name": A100}, "ga100", 25, None),
+        ({"name": A100, "architecture": "ga100"}, "ga100", 25, None),
+        ({"name": A100, "architecture": ""}, "ga100", 25, None),
+        ({"name": A100, "architecture": "ampere"}, "ga100", 25, "is taken as ga100, whose power"),
+        ({"name": "NVIDIA A10G", "architecture": "ampere"}, "ampere", 100, None),
+        ({"name": "NVIDIA A10G", "architecture": "ga100"}, "ga100", 25, "is ampere by its name"),
+        ({"name": A100, "architecture": "volta"}, "volta", 10, "but volta was given, and it is"),
+        ({"name": "node 7", "architecture": "ampere"}, "ampere", 100, None),
+        ({"name": "node 7"}, "", -1, None),
+    ],
+)
+def test_a_name_tells_which_sensor_it_was(
+    facts: dict[str, Any], architecture: str, window_ms: int, said: str | None
+) -> None:
+    recorded = taken(devices={"gpu:0": {**facts, "field": "instant"}})
+    device = recorded.devices["gpu:0"]
+    assert device.meta.architecture == architecture
+    prior = catalog.prior_for(device.meta.architecture, device.channels["power"].source)
+    assert prior.window_ns == (window_ms * 1_000_000 if window_ms > 0 else -1)
+    if said is None:
+        assert recorded.notes == ()
+    else:
+        (note,) = recorded.notes
+        assert note.startswith(f"gpu:0: {facts['name']} is ")
+        assert said in note
+
+
+def test_a_name_says_nothing_of_what_is_no_gpu() -> None:
+    cpu = {"cpu:0/power": (T, WATTS)}
+    recorded = recorded_from_readings(cpu, devices={"cpu:0": {"name": A100}})
+    assert recorded.devices["cpu:0"].meta.architecture == ""

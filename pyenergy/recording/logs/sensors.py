@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from ...errors import OptionError
-from ..names import ARCHITECTURES, FIELDS, unknown_architecture, unknown_name
+from ..names import (
+    ARCHITECTURES,
+    FIELDS,
+    architecture_of,
+    unknown_architecture,
+    unknown_name,
+)
 
 if TYPE_CHECKING:
     from .log import Log
@@ -20,28 +25,6 @@ SOURCES = {
     "average": "nvml.field.185",
     "default": "nvml.GetPowerUsage",
 }
-
-# The first that is found in a name decides: a "Quadro RTX 6000" is no "RTX 6000 Ada".
-_NAMES = tuple(
-    (re.compile(rf"(?<![A-Z0-9])(?:{pattern})(?![A-Z0-9])", re.IGNORECASE), architecture)
-    for pattern, architecture in (
-        (r"Blackwell|G?B[123]00|GeForce RTX 50\d0", "blackwell"),
-        (r"Ada|GeForce RTX 40\d0|L2|L4|L20|L40[GS]?", "ada"),
-        (r"G?H[128]00|H20", "hopper"),
-        (r"A100X?|A800|A30X?", "ga100"),
-        (r"A2|A10[GM]?|A16|A40|RTX A\d{3,4}M?|GeForce RTX 30\d0", "ampere"),
-        (r"T4G?|Quadro RTX [34568]000|TITAN RTX|GeForce RTX 20\d0|GeForce GTX 16\d0", "turing"),
-        (r"V100S?|TITAN V|Quadro GV100", "volta"),
-        (r"P100|P40|P4|TITAN Xp|GeForce GTX 10\d0|Quadro GP100", "pascal"),
-        (r"M4|M40|M60|GeForce GTX 9\d0", "maxwell"),
-        (r"K20[cmsX]*|K40[cmst]*|K80", "kepler"),
-    )
-)
-
-
-def architecture_of(name: str) -> str:
-    """The architecture of a GPU that the driver calls so; empty where the name does not tell."""
-    return next((found for pattern, found in _NAMES if pattern.search(name)), "")
 
 
 def with_sensors(
