@@ -14,6 +14,7 @@ from ..errors import OptionError, StateError
 from .device_marks import CudaEvents, DeviceMarks
 from .layer_names import module_names
 from .layer_spans import LayerSpans, Log, spans_of
+from .partition import CONTAINERS, compiled_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from .device_marks import Events
 
 __all__ = ["ModuleSpans"]
-
-_CONTAINERS = ("ModuleList", "ModuleDict", "ParameterList", "ParameterDict")  # never called
 
 
 class ModuleSpans:
@@ -225,12 +224,13 @@ class ModuleSpans:
         chosen: dict[int, tuple[str, Any]] = {}
         for key, model in self._models.items():
             names = module_names(model)
-            hidden = self._compiled(key, model)
+            hidden, compiled = compiled_modules(model, names, key)
+            self._notes += compiled.values()
             for module in model.modules():
                 every = tuple(".".join(filter(None, (key, name))) for name in names[id(module)])
                 if id(module) in chosen or id(module) in hidden:
                     continue
-                if type(module).__name__ in _CONTAINERS or not wanted(every[0], module):
+                if type(module).__name__ in CONTAINERS or not wanted(every[0], module):
                     continue
                 parts = len(names[id(module)][0].split(".")) if names[id(module)][0] else 0
                 if depth is not None and parts > depth:
@@ -242,23 +242,6 @@ class ModuleSpans:
             said = "; ".join(" = ".join(every) for every in list(self._aliases.values())[:3])
             self._notes.append(f"modules of several names are listed by the first: {said}")
         return list(chosen.values())
-
-    def _compiled(self, key: str, model: Any) -> set[int]:
-        """Modules inside compiled ones, where hooks do not run."""
-        hidden: set[int] = set()
-        for name, module in model.named_modules():
-            full = ".".join(filter(None, (key, name))) or type(module).__name__
-            inner = getattr(module, "_orig_mod", None)
-            if type(module).__name__ == "OptimizedModule" and inner is not None:
-                hidden.update(id(each) for each in inner.modules())
-                self._notes.append(f"{full} is compiled: the modules in it are not told apart")
-            elif getattr(module, "_compiled_call_impl", None) is not None:
-                hidden.update(id(each) for each in module.modules())
-                self._notes.append(
-                    f"{full} is compiled in place: its time is its parent's; torch.compile({full}) "
-                    "instead gives it a span"
-                )
-        return hidden
 
     def _cuda_device(self, needed: bool) -> Any:
         """Where the parameters are, if on CUDA."""

@@ -32,9 +32,20 @@ if TYPE_CHECKING:
 
     Hooks = tuple[Callable[..., None], Callable[..., None]]  # before a call, and after it
 
-__all__ = ["CallTree", "Candidates", "Partition", "few", "hooked", "partition"]
+__all__ = [
+    "CONTAINERS",
+    "CallTree",
+    "Candidates",
+    "Partition",
+    "compiled_modules",
+    "few",
+    "hooked",
+    "partition",
+]
 
-_CONTAINERS = ("ModuleList", "ModuleDict", "ParameterList", "ParameterDict")
+CONTAINERS = ("ModuleList", "ModuleDict", "ParameterList", "ParameterDict")
+"""Classes of modules that are never called."""
+
 _BLOCKS = ("Attention", "FFN")
 _FUSED = "TransformerEncoderLayer"  # unless hooks are on it or on anything in it
 
@@ -63,29 +74,40 @@ class Candidates:
     def of(cls, model: Any) -> Self:
         """All but containers that are never called, and what is inside compiled modules."""
         names = module_names(model)
-        hidden: set[int] = set()
-        compiled: dict[int, str] = {}
-        for module in model.modules():
-            name = names[id(module)][0] or type(module).__name__
-            inner = getattr(module, "_orig_mod", None)
-            if type(module).__name__ == "OptimizedModule" and inner is not None:
-                hidden.update(id(each) for each in inner.modules())
-                compiled[id(module)] = f"{name} is compiled: the modules in it are not told apart"
-            elif getattr(module, "_compiled_call_impl", None) is not None:
-                hidden.update(id(each) for each in module.modules())
-                compiled[id(module)] = (
-                    f"{name} is compiled in place: its time is its parent's; torch.compile({name}) "
-                    "instead gives it a span"
-                )
+        hidden, compiled = compiled_modules(model, names)
         modules = {
             id(module): module
             for module in model.modules()
-            if id(module) not in hidden and type(module).__name__ not in _CONTAINERS
+            if id(module) not in hidden and type(module).__name__ not in CONTAINERS
         }
         return cls(modules, names, compiled)
 
     def name(self, address: int) -> str:
         return self.names[address][0]
+
+
+def compiled_modules(
+    model: Any, names: Mapping[int, tuple[str, ...]], prefix: str = ""
+) -> tuple[set[int], dict[int, str]]:
+    """(modules inside compiled ones, where hooks do not run; the compiled, with what to say of it).
+
+    Modules are by their address; ``names`` are those of `module_names`, ``prefix`` is put in front.
+    """
+    hidden: set[int] = set()
+    compiled: dict[int, str] = {}
+    for module in model.modules():
+        name = ".".join(filter(None, (prefix, names[id(module)][0]))) or type(module).__name__
+        inner = getattr(module, "_orig_mod", None)
+        if type(module).__name__ == "OptimizedModule" and inner is not None:
+            hidden.update(id(each) for each in inner.modules())
+            compiled[id(module)] = f"{name} is compiled: the modules in it are not told apart"
+        elif getattr(module, "_compiled_call_impl", None) is not None:
+            hidden.update(id(each) for each in module.modules())
+            compiled[id(module)] = (
+                f"{name} is compiled in place: its time is its parent's; torch.compile({name}) "
+                "instead gives it a span"
+            )
+    return hidden, compiled
 
 
 @contextmanager

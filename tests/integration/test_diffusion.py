@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_models import MODELS, SIM, torch, transformers
 
 import pyenergy
 from pyenergy.errors import OptionError, StateError
 from pyenergy.integrations.diffusers import Diffusion, generate
 
-pytestmark = [
-    pytest.mark.models,
-    pytest.mark.filterwarnings("default"),  # other libraries' warnings are theirs
-]
-torch = pytest.importorskip("torch")
+pytestmark = MODELS
 diffusers = pytest.importorskip("diffusers")
-transformers = pytest.importorskip("transformers")
-SIM = {"devices": "sim:a100"}
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_models import MODELS, SIM, torch, transformers
 
 import pyenergy
 from pyenergy.attribution.steps import OUTSIDE, Steps, Weights
 from pyenergy.errors import StateError
 from pyenergy.integrations.transformers import Generation, TokenClock, generate
 
-pytestmark = [
-    pytest.mark.models,
-    pytest.mark.filterwarnings("default"),  # other libraries' warnings are theirs
-]
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-SIM = {"devices": "sim:a100"}
+pytestmark = MODELS
 EOS = 7
 
 
