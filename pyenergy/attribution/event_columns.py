@@ -163,7 +163,7 @@ class Columns:
         said = {
             REPLACED: "a name that is not UTF-8: its bad bytes are shown as \ufffd, and names that "
             "differ only in them are one",
-            ODD_FIELD: "a field of a type that it never has: taken as not given",
+            ODD_FIELD: "a field of a type that it never has: taken as not given, a name as text",
         }
         return [
             f"{count:,} {'event has' if count == 1 else 'events have'} {what}"

@@ -105,7 +105,7 @@ def test_what_cannot_be_joined_is_one_line(
         path = tmp_path / "bad.json"
         make(bert, path)
     done = pyenergy_command("kernels", path, "-r", "run.pyenergy", cwd=tmp_path)
-    assert says in done.stdout + done.stderr
+    assert says in " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
 
