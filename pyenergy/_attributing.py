@@ -56,8 +56,9 @@ class Attributing:
         ----------
         operations : table, path, profiler, modules or events
             A frame (polars, pandas, pyarrow), a mapping of columns or a list of rows with ``name``,
-            ``start_ns`` and ``end_ns`` (integers), and where known ``device`` (``"gpu:0"``, or the
-            GPU's number, -1 being the host), ``stream`` (integer) and ``layer``. Or a Kineto trace
+            ``start_ns`` and ``end_ns`` (integers), and where known ``device`` (``"gpu:0"``,
+            ``"cuda:0"`` for the same, or the GPU's number, -1 being the host), ``stream`` (integer)
+            and ``layer``. Or a Kineto trace
             (``.json``, ``.json.gz``), an SQLite export of Nsight Systems, a
             ``torch.profiler.profile`` that has finished, or what `attribution.read_kineto` gives:
             of these the GPUs' kernels, copies and fills, and where there are none the host's
@@ -121,7 +122,8 @@ class Attributing:
         Returns
         -------
         polars.DataFrame
-            The columns of ``by``, ``kind`` (``operation`` or ``gap``), ``count``, ``time_s``,
+            The columns of ``by``, ``kind`` (``operation``, ``gap``, or ``unread`` on a
+            device that gave no energy), ``count``, ``time_s``,
             ``energy_j`` and its standard uncertainties ``u_j`` and ``u_same_card_j`` (without the
             card's gain and offset), ``static_j`` and ``static_u_j``, ``lower_j`` and ``upper_j``
             (``energy_j`` had it taken nothing, or all, of what ran at the same time), ``share`` of

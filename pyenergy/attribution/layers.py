@@ -235,7 +235,8 @@ class _Mapping:
             if which.any() and total:
                 share = float(time_ns[which].sum()) / total
                 count = int(np.count_nonzero(which))
-                self._notes.append(f"{count} {unit} ({100 * share:.2g} % of the time) {what}")
+                percent = float(f"{100 * share:.2g}")  # 100, not 1e+02
+                self._notes.append(f"{count} {unit} ({percent:g} % of the time) {what}")
 
         graph = np.isin(rows, in_graphs)
         say(graph, "were replayed by CUDA graphs, which hide the layers of what they hold")

@@ -46,6 +46,7 @@ _FEWEST_CALLS = 100  # that may tell the response of a sensor of which nothing i
 _UNSURE = 0.1  # relative uncertainty of all classes together that is worth a note
 _OTHERS = 0.05  # of the posterior, that other peaks hold
 _SURE = 3.0  # standard errors from which a scatter counts
+_LONGEST_NAME = 80  # characters of a class in a note
 _LEAST_VOTE = 0.25  # a reading below that is not explained, and is no test of the fit
 
 
@@ -316,7 +317,7 @@ def _notes(
         )
     if merged:
         shown = "; ".join(
-            ", ".join(spans.names[j] for j in group[:6])
+            ", ".join(_short(spans.names[j]) for j in group[:6])
             + (f" and {len(group) - 6} more" if len(group) > 6 else "")
             for group in merged[:5]
         )
@@ -327,12 +328,12 @@ def _notes(
     u_total = float(np.sqrt(max(float(class_s @ cov @ class_s), 0.0)))
     if u_total > _UNSURE * abs(total):
         notes.append(
-            f"all classes together are known to {u_total / max(abs(total), 1e-12):.0%} only: too "
-            "little idle time was read to tell their power from the level"
+            f"all classes together are known to {_share(u_total, total)} only: too little idle "
+            "time was read to tell their power from the level"
         )
     unseen = np.flatnonzero((fit.design.sum(axis=0) <= 0) & (class_s > 0))
     if len(unseen):
-        names = ", ".join(spans.names[j] for j in unseen[:6])
+        names = ", ".join(_short(spans.names[j]) for j in unseen[:6])
         notes.append(f"no reading saw {names}: their power is that of the others, as far as known")
     if ratio > MISFIT:
         notes.append(
@@ -345,6 +346,16 @@ def _notes(
             f"{strange} of {len(fit.weight)} readings are explained by no class and no level"
         )
     return notes
+
+
+def _share(u: float, total: float) -> str:
+    return f"{u / abs(total):.0%}" if u < abs(total) else "more than themselves"
+
+
+def _short(name: str) -> str:
+    """A kernel's name, for a line of text: templates run to thousands of characters."""
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+    return shown or repr(name)
 
 
 def _same_peak(a: Response, b: Response) -> bool:
