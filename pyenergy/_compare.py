@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import NoReadingsError, OptionError
-from .sensor.counter import CounterModel
+from .sensor.counter_model import CounterModel
 
 if TYPE_CHECKING:
     from ._energies import DeviceEnergies

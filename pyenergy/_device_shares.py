@@ -12,7 +12,7 @@ from .attribution.regression import Regression, refusal, regress
 from .attribution.shares import DeviceShares, share
 from .attribution.tables import WholeU
 from .attribution.unresolved import unresolved_u, window_u
-from .sensor.counter import CounterModel
+from .sensor.counter_model import CounterModel
 from .sensor.spans import Spans
 from .units import NS_PER_S, engineering
 

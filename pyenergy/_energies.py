@@ -13,7 +13,8 @@ from ._energy import Energy
 from ._notes import standing_notes, why_nothing
 from .errors import NoReadingsError
 from .sensor.catalog import POWER_CHANNELS, SensorPrior, prior_for
-from .sensor.counter import CounterModel, Fusion, fuse
+from .sensor.counter import Fusion, fuse
+from .sensor.counter_model import CounterModel
 from .sensor.estimate import ActivityModel
 from .sensor.profile import Profile
 from .sensor.spans import Spans

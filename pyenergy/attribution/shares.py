@@ -4,7 +4,9 @@
 The power curve of a device is the sum of a static part (what it takes with nothing to do) and a
 dynamic one. Both are shared by a sweep over the operations' edges (`sweep`): the dynamic part by
 weight among those that run, the static part equally. Nothing is clipped, so that operations, gaps
-and their static parts add up to the energy of the window, whatever the policy.
+and their static parts add up to the energy of the window, whatever the policy. (`sweep.attribute`
+has the same policies for a static power that is one number of watts; a level that wanders is a
+curve, swept on its own.)
 """
 
 from __future__ import annotations

@@ -1,45 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The energy counter: fused with the readings, or alone where no power can be read.
-
-What a counter integrates is not documented: the true power, or the update period times each
-sampled reading. The two are told apart increment by increment (totals cannot): the sum of the
-readings predicts a counter of the second kind to its last digit, whatever ran.
-"""
+"""The energy counter, fused with a model of the readings where it knows more (`counter_kind`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import _core
-from ..errors import NoReadingsError
 from ..units import NS_PER_S, engineering
 from .catalog import GAIN_U
-from .gaps import extended
+from .counter_kind import FEWEST_UPDATES, told
 from .terms import WindowTerms
-from .unseen import pooled_variance
-from .update_clock import fit_clock, updates_of
+from .update_clock import fit_clock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..recording.series import Runs
+    from .counter_kind import Hypothesis
     from .estimate import ActivityModel
     from .uncertainty import PowerModel
     from .update_clock import UpdateClock
 
-__all__ = ["CounterModel", "Fusion", "fuse"]
+__all__ = ["Fusion", "fuse"]
 
-_FEWEST_UPDATES = 10
 _QUANTUM_J = 1e-3  # nvmlDeviceGetTotalEnergyConsumption counts millijoules (nvml.h)
 _COUNTER_U = 0.01  # agreement of counter and integrated power that users report (sensors differ)
-_SHARP = 0.003  # a counter that adds up readings follows them this closely, relative to one
 # Terms that the counter replaces between two of its updates.
 _REPLACED = ("fit", "drift", "clock", "edges", "inside", "misfit")
-
-Hypothesis = Literal["truth", "sensor", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +38,9 @@ class Fusion:
 
     Attributes
     ----------
-    hypothesis : {"truth", "sensor", "undecided"}
-        What it integrates. Only a counter of the truth changes energies.
+    hypothesis : {"truth", "sensor", "undecided", "neither"}
+        What it integrates. Only a counter of the truth changes energies; of one that follows
+        neither the work nor the readings the uncertainty has all by which they differ.
     scale : float
         Counter over model: the ratio of their gains, as far as the data tell it from sampling.
     scale_u : float
@@ -101,8 +92,10 @@ class Fusion:
         """
         if self.hypothesis == "sensor":
             return terms
+        if self.hypothesis == "undecided" and not self.disagree:
+            return terms  # the readings' sum and the work predict it: it has nothing to add
         difference = self.curve.windows(starts_ns, ends_ns, threads)
-        if self.hypothesis == "undecided":
+        if self.hypothesis in ("undecided", "neither"):
             return WindowTerms(terms.joules, {**terms.terms, "counter": np.abs(difference)})
         joules = terms.joules + self.weight * difference
         last = len(self.edges_ns) - 1
@@ -145,6 +138,11 @@ class Fusion:
                 "the energy counter adds up the sensor's own readings: it knows nothing that they "
                 "do not, and is not used"
             ]
+        if self.hypothesis == "neither":
+            return [
+                "the energy counter follows neither the work nor the sum of the readings: it is "
+                "not used, and the uncertainty has what it says otherwise"
+            ]
         if not self.disagree:
             return []
         said = (
@@ -168,26 +166,30 @@ def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusio
     """Compare a counter with a model of the readings; None when it moved too little."""
     clock = fit_clock(counter)
     t, total, whole = _edges(counter, clock, model.start_ns, model.end_ns)
-    if len(t) < _FEWEST_UPDATES:
+    if len(t) < FEWEST_UPDATES:
+        return None
+    if not bool((np.diff(total)[whole[1:]] > 0).any()):
+        return None
+    use = whole[1:]
+    kind = told(t, np.diff(total), use, power, model, _edge_u_s(counter, clock))
+    # What it counted at a tick had happened a delay before.
+    t = t - round(kind.delay_s * NS_PER_S)
+    inside = t >= model.start_ns
+    t, total, whole = t[inside], total[inside], whole[inside]
+    if len(t) < FEWEST_UPDATES:
         return None
     seconds = np.maximum(np.diff(t), 1) / NS_PER_S
     modelled = model.windows(t[:-1], t[1:]).joules
-    if not bool((np.diff(total)[whole[1:]] > 0).any()):
-        return None
     steps = np.where(whole[1:], np.diff(total), modelled)
     across = model.windows(t[:1], t[-1:])
     counter_j, model_j = float(steps.sum()), float(across.joules[0])
     own_u = float(across.unseen[0])
-    added = _added_up(power, t)
-    use = whole[1:]
-    hypothesis: Hypothesis = "undecided"
-    if added is not None:
-        hypothesis = _hypothesis(steps[use], modelled[use], added[use])
+    hypothesis = kind.hypothesis
     ratio = counter_j / model_j if model_j > 0 else 1.0
     scale, scale_u, explained = _scale(ratio, own_u / max(model_j, 1e-9))
     difference = steps / scale - modelled
     density = difference / seconds
-    tick_u = _tick_u(counter, clock, steps, seconds)
+    tick_u = _tick_u(_edge_u_s(counter, clock), kind.delay_u_s, steps / seconds)
     genuine = max(float(np.mean(difference**2)) - tick_u**2, 0.0)
     weight = genuine / (genuine + tick_u**2) if hypothesis == "truth" else 0.0
     knots = np.concatenate([[model.start_ns], np.repeat(t, 2), [model.end_ns]])
@@ -234,7 +236,9 @@ def _edges(
     if clock is not None:  # a change lies on the clock's tick, to better than a poll
         index = np.round((t - clock.origin_ns - clock.t0_ns) / clock.period_ns)
         tick = clock.origin_ns + np.round(clock.t0_ns + index * clock.period_ns).astype(np.int64)
-        late = np.abs(tick - t) > 3 * clock.scatter_ns + 1
+        # It lay anywhere between two polls: one that is farther away is no tick of the clock.
+        poll_ns = (runs.read_first_ns - np.append(runs.t_first_ns[:1], runs.t_last_ns[:-1]))[usable]
+        late = np.abs(tick - t) > poll_ns + 3 * clock.scatter_ns + 1
         t = np.maximum.accumulate(np.where(late, t, tick))
     broken = np.uint32(_core.FLAG_RESET | _core.FLAG_GAP_BEFORE)
     whole = (runs.flags[usable] & broken) == 0
@@ -248,129 +252,16 @@ def _edges(
     return t[keep], value[keep], whole[keep]
 
 
-def _added_up(power: Runs, t: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """Update period times the readings published in each increment; None without a clock."""
-    clock = fit_clock(power)
-    if clock is None:
-        return None
-    updates = updates_of(power, clock)
-    period_s = np.diff(updates.t_ns, prepend=updates.t_ns[:1]) / NS_PER_S
-    if len(period_s) > 1:
-        period_s[0] = np.median(period_s[1:])
-    sums = np.concatenate([[0.0], np.cumsum(updates.value * period_s)])
-    upto = np.searchsorted(updates.t_ns, t, side="right")
-    return np.asarray(np.diff(sums[upto]))
-
-
-def _hypothesis(
-    steps: NDArray[np.float64], modelled: NDArray[np.float64], added: NDArray[np.float64]
-) -> Hypothesis:
-    """What the increments follow. Trimmed: an update that falls on the edge moves two of them."""
-    if len(steps) < _FEWEST_UPDATES:
-        return "undecided"
-
-    def miss(predicted: NDArray[np.float64]) -> float:
-        off = np.sort(np.abs(steps - predicted))
-        return float(np.sqrt(np.mean(off[: max(1, int(0.9 * len(off)))] ** 2)))
-
-    typical = float(np.median(np.abs(steps)))
-    scale = float(steps.sum() / modelled.sum()) if modelled.sum() > 0 else 1.0
-    # Readings that are added up are added up as they are: that hypothesis has no scale of its own.
-    by_sensor, by_truth = miss(added), miss(scale * modelled)
-    follows = by_sensor < max(_SHARP * typical, 0.1 * by_truth)
-    if follows and by_truth < 3 * by_sensor + _SHARP * typical:
-        return "undecided"
-    return "sensor" if follows else "truth"
-
-
-def _tick_u(
-    counter: Runs,
-    clock: UpdateClock | None,
-    steps: NDArray[np.float64],
-    seconds: NDArray[np.float64],
-) -> float:
-    """Quantum, and the two edges' time at the mean power."""
+def _edge_u_s(counter: Runs, clock: UpdateClock | None) -> float:
+    """Standard uncertainty of the time of an update, s."""
     width = (counter.read_first_ns[1:] - counter.t_last_ns[:-1]) / NS_PER_S
-    edge_s = (
-        clock.u_t0_ns / NS_PER_S if clock is not None else float(np.median(width)) / np.sqrt(12)
-    )
-    rate_w = float(np.sqrt(np.mean((steps / seconds) ** 2)))
-    return float(np.sqrt(2 * (edge_s * rate_w) ** 2 + 2 * _QUANTUM_J**2 / 12))
+    poll_s = float(np.median(width)) / np.sqrt(12)
+    return float(poll_s if clock is None else min(clock.u_t0_ns / NS_PER_S, poll_s))
 
 
-class CounterModel:
-    """Energy between two moments as the counter's difference, linear between its updates.
-
-    A window's edge lies inside one increment of the counter: the energy at the edge is anywhere
-    in that increment (rectangular, ``increment / sqrt(12)``). A reset leaves an increment unknown:
-    ``(max - min) / sqrt(3) * time``, as a gap.
-
-    With no power beside it nothing tells whether it integrates the truth or adds up readings of a
-    sensor that looks at ``coverage`` of the time: what that would miss is in the uncertainty
-    (``inside``: the variance between neighbouring increments, for the time not looked at).
-    """
-
-    def __init__(
-        self,
-        runs: Runs,
-        power_min_w: float,
-        power_max_w: float,
-        start_ns: int,
-        end_ns: int,
-        coverage: float = 1.0,
-    ) -> None:
-        usable = runs.usable
-        if int(usable.sum()) < 2:
-            raise NoReadingsError("the energy counter did not move in the recording")
-        t = np.asarray((runs.t_first_ns + runs.read_first_ns)[usable] // 2)
-        total = np.asarray(runs.value[usable])
-        dt = np.maximum(np.diff(t), 1) / NS_PER_S
-        rate = np.diff(total) / dt
-        low = 0.0 if np.isnan(power_min_w) else power_min_w
-        high = max(1000.0 if np.isnan(power_max_w) else power_max_w, float(rate.max()))
-        broken = ((runs.flags & np.uint32(_core.FLAG_RESET | _core.FLAG_GAP_BEFORE)) != 0)[usable]
-        self.low_w, self.high_w = low, high
-        self._bounds = start_ns, end_ns
-        self._start, self._end = int(t[0]), int(t[-1])
-        steps = np.repeat(t, 2)[1:-1]
-        self.curve = _core.EnergyCurve(steps, np.repeat(rate, 2))
-        variance = np.repeat((np.diff(total)) ** 2 / 12, 2)
-        self._edge = _core.EnergyCurve(steps, variance)
-        half_width = np.where(broken[1:], (high - low) / np.sqrt(3), 0.0)
-        self._gap = _core.EnergyCurve(steps, np.repeat(half_width, 2))
-        period_ns = round(float(np.median(np.diff(t))))
-        span = self._start, self._end
-        grid, spread = pooled_variance(t[:-1], t[1:], rate, period_ns, (low, high), span)
-        unseen_s = (1.0 - coverage) * period_ns / NS_PER_S
-        self._unseen = _core.EnergyCurve(grid, unseen_s**2 / (period_ns / NS_PER_S) * spread)
-
-    def windows(
-        self, starts_ns: NDArray[np.int64], ends_ns: NDArray[np.int64], threads: int = 0
-    ) -> WindowTerms:
-        """Energies of windows; time before the first or after the last reading is a gap."""
-        a, b = starts_ns.clip(self._start, self._end), ends_ns.clip(self._start, self._end)
-        outside_s = ((ends_ns - starts_ns) - (b - a)) / NS_PER_S
-        mean_w = self.curve.total / ((self._end - self._start) / NS_PER_S)
-        joules = self.curve.windows(a, b, threads) + outside_s * mean_w
-        edges = np.sqrt(self._edge.values(a) + self._edge.values(b))
-        outside = outside_s * (self.high_w - self.low_w) / np.sqrt(3)
-        return WindowTerms(
-            joules,
-            {
-                "edges": np.where(starts_ns == ends_ns, 0.0, edges),
-                "inside": np.sqrt(self._unseen.windows(a, b, threads)),
-                "gaps": self._gap.windows(a, b, threads) + outside,
-            },
-        )
-
-    def energy_curves(self) -> list[_core.EnergyCurve]:
-        """Whose integrals add up to the energy of any window."""
-        t, rate = self.curve.knots()
-        low, high = min(self._bounds[0], self._start), max(self._bounds[1], self._end)
-        mean_w = self.curve.total / ((self._end - self._start) / NS_PER_S)
-        return [_core.EnergyCurve(*extended((t, rate), low, high, mean_w))]
-
-    def gap_s(self, start_ns: int, end_ns: int) -> float:
-        """Seconds of [start_ns, end_ns] that the counter does not cover."""
-        inside = max(0, min(end_ns, self._end) - max(start_ns, self._start))
-        return (end_ns - start_ns - inside) / NS_PER_S
+def _tick_u(edge_u_s: float, delay_u_s: float, power_w: NDArray[np.float64]) -> float:
+    """Of an increment, J: quantum, its two edges' time, and a delay that moves both of them."""
+    rate_w = float(np.sqrt(np.mean(power_w**2)))
+    swing_w = float(np.sqrt(2) * np.std(power_w))
+    edges = 2 * (edge_u_s * rate_w) ** 2 + (delay_u_s * swing_w) ** 2
+    return float(np.sqrt(edges + 2 * _QUANTUM_J**2 / 12))
