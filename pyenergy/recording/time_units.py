@@ -47,6 +47,7 @@ _FASTEST_POLL_NS = 900_000
 _SHORT_NS = NS_PER_S
 _FEWEST_CHANGES = 4
 _TIMED_NS = 1_000  # no program marks spans that all together are shorter
+_OTHER_CLOCK_NS = 30 * 86_400 * NS_PER_S  # a span is no month away from its recording
 _MARGIN = 0.1  # of the readings' extent: spans may begin before and end after them
 
 
@@ -137,7 +138,7 @@ def check_spans(
     Raises
     ------
     OptionError
-        When they fit the readings in another unit only.
+        When they fit the readings in another unit only, or are on another clock.
     """
     spans = [(f"span {mark.name!r}", (mark.start_ns, mark.end_ns)) for mark in marks]
     if bounds_ns is not None:
@@ -155,7 +156,13 @@ def check_spans(
         )
     notes = []
     for what, (start, end) in strays:
-        away = engineering(max(extent[0] - end, start - extent[1]) / NS_PER_S, "s")
+        away_ns = max(extent[0] - end, start - extent[1])
+        away = engineering(away_ns / NS_PER_S, "s")
+        if end >= start and away_ns > max(_OTHER_CLOCK_NS, 100 * (extent[1] - extent[0])):
+            raise OptionError(
+                f"{what} lies {away} away from the readings: it is on another clock (Unix time "
+                "against time since the boot?); all times are int64 nanoseconds of one clock"
+            )
         notes.append(
             f"{what} lies wholly outside the readings, {away} away: is it on the same clock?"
         )

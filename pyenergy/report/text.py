@@ -146,8 +146,9 @@ def _notes(trace: Trace) -> list[str]:
         who = f"{device_id} ({uuid})" if uuid else device_id
         notes.append(f"{who}: {energy.scope} scope, {energy.method}")
         notes.extend(energy.notes)
-    sensors = [d for d in trace.recorded.devices.values() if d.meta.source != "estimate"]
-    gain = "; the sensor's unknown gain is included" if sensors else ""
+    models = trace._evaluated().models.values()
+    unknown = [m for m in models if not m.is_calibrated and m.device.meta.source != "estimate"]
+    gain = "; the sensor's unknown gain is included" if unknown else ""
     notes.append(f"± is one standard uncertainty{gain}")
     return list(dict.fromkeys(notes))
 

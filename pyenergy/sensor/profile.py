@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,12 @@ class Profile:
             raise RecordingError(f"{str(path)!r} is not a pyenergy profile")
         if (version := payload.pop("version", None)) != VERSION:
             raise RecordingError(f"{str(path)!r} has version {version!r}; this reads {VERSION}")
+        known = {each.name for each in fields(cls)}
+        if unknown := [repr(name) for name in payload if name not in known]:
+            raise RecordingError(
+                f"{str(path)!r} is damaged: no profile has {', '.join(unknown)}; there are: "
+                f"{', '.join(sorted(known))}"
+            )
         try:
             response = payload.pop("response", None)
             profile = cls(**payload)

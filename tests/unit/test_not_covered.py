@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pyenergy import Trace
+from pyenergy.errors import OptionError
 from pyenergy.units import NS_PER_MS, NS_PER_S
 
 T0 = 1_795_183_402_123_456_789
@@ -119,3 +120,13 @@ def test_one_reading_covers_nothing() -> None:
     trace = Trace.from_readings({"gpu:0/power": ([T0], [90.0])}, bounds_ns=(T0, T0 + NS_PER_S))
     assert "the last 1 s (bounds_ns end later)" in uncovered(trace)[0]
     assert trace.energy.u > 100
+
+
+@pytest.mark.parametrize("spans", [True, False])
+def test_a_span_on_another_clock_is_refused(spans: bool) -> None:
+    t = np.arange(0, 10 * NS_PER_S, 100_000_000) + 10**15
+    unix = 1_790_000_000 * NS_PER_S
+    away = (unix, unix + 5 * NS_PER_S)
+    asked: Any = {"spans": [("x", *away)]} if spans else {"bounds_ns": away}
+    with pytest.raises(OptionError, match="away from the readings: it is on another clock"):
+        Trace.from_readings({"gpu:0/power": (t, np.full(len(t), 100.0))}, **asked)

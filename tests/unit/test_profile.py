@@ -146,6 +146,13 @@ def test_values_that_cannot_be_are_damage(change: dict[str, object]) -> None:
         find_profile(UUID)
 
 
+def test_a_name_that_no_profile_has_is_told_beside_those_that_it_has() -> None:
+    payload = json.loads(_profile().save().read_text())
+    _written(json.dumps({**payload, "gian": 1}))
+    with pytest.raises(RecordingError, match=r"no profile has 'gian'; there are: .*gain, gain_u"):
+        find_profile(UUID)
+
+
 NUMBERS = ("gain", "gain_u", "offset_w", "offset_u_w", "update_s", "calibrated_unix_s")
 
 
