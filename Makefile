@@ -23,7 +23,7 @@ cpp: $(VENV)/.dev
 	ctest --preset $(PRESET)
 
 python: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

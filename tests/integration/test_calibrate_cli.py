@@ -79,7 +79,8 @@ def test_a_card_is_calibrated_then_compared_with_a_meter(
     assert "by meter: gain 1.0" in metered.stdout
     compared = Profile.load(tmp_path / "q.json")
     assert abs(compared.gain - 1.04) < 2 * compared.gain_u < 0.02
-    assert abs(compared.offset_w - 4.0) < 3 * compared.offset_u_w
+    # In real time: a host that stalls has longer tails. Coverage is held in simulated time.
+    assert abs(compared.offset_w - 4.0) < 4 * compared.offset_u_w
     assert not Profile.load(file).by_meter  # -o leaves the card's own alone
 
     offset_ns = time.time_ns() - time.monotonic_ns()
