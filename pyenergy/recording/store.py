@@ -35,6 +35,7 @@ from .marks import Mark
 from .operations import Operations
 from .recorded import Recorded
 from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
+from .whole_file import whole_file
 
 __all__ = ["FORMAT", "VERSION", "load", "save"]
 
@@ -69,17 +70,8 @@ def save(recorded: Recorded, path: str | os.PathLike[str]) -> Path:
         members |= {f"anchors/{name}": getattr(anchors, name) for name in _ANCHOR_COLUMNS}
     if recorded.operations is not None:
         members |= recorded.operations.members()
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        try:
-            with part.open("wb") as handle:
-                np.savez_compressed(handle, **members)  # type: ignore[arg-type]
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise RecordingError(f"cannot write {target}: {error.strerror or error}") from error
+    with whole_file(target) as part, part.open("wb") as handle:
+        np.savez_compressed(handle, **members)  # type: ignore[arg-type]
     return target
 
 

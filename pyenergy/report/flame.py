@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _core
 from ..attribution.tables import UNATTRIBUTED
-from ..errors import NoReadingsError, OptionError, RecordingError, StateError
+from ..errors import NoReadingsError, OptionError, StateError
+from ..recording.whole_file import whole_file
 from .attributed import at_rest, attributed_table
 
 if TYPE_CHECKING:
@@ -202,14 +203,6 @@ def _plain(name: str) -> str:
 
 def _written(path: str | os.PathLike[str], text: str) -> Path:
     target = Path(path)
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        try:
-            part.write_text(text, encoding="utf-8", errors="backslashreplace")
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise RecordingError(f"cannot write {target}: {error.strerror or error}") from error
+    with whole_file(target) as part:
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
     return target

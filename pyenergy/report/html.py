@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._energy import format_with_uncertainty
-from ..errors import RecordingError
+from ..recording.whole_file import whole_file
 from ..units import engineering
 from .attributed import at_rest, ran_on
 from .html_page import page
@@ -32,16 +32,8 @@ def write_html(trace: Trace, path: str | os.PathLike[str]) -> Path:
         When the file cannot be written.
     """
     target, text = Path(path), render_html(trace)
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise RecordingError(f"cannot write {target}: {error.strerror or error}") from error
+    with whole_file(target) as part:
+        part.write_text(text, encoding="utf-8")
     return target
 
 

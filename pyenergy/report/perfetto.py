@@ -15,6 +15,7 @@ from ..attribution.json_blocks import Cursor, MalformedError, chunks_of
 from ..attribution.kineto_json import read_kineto
 from ..attribution.timeline import ClockMap
 from ..errors import OptionError, RecordingError, WindowError
+from ..recording.whole_file import whole_file
 from .attributed import at_rest
 from .trace_events import events
 
@@ -188,21 +189,12 @@ def _inserted(chunks: Iterator[bytes], end: int, texts: Iterator[bytes]) -> Iter
 
 def _write(target: Path, pieces: Iterator[bytes]) -> None:
     """All of it, or nothing: an existing file is replaced when the new one is whole."""
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        try:
-            with part.open("wb") as raw:
-                if target.name.endswith(".gz"):
-                    with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-                        _drain(pieces, packed)
-                else:
-                    _drain(pieces, raw)
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise RecordingError(f"cannot write {target}: {error.strerror or error}") from error
+    with whole_file(target) as part, part.open("wb") as raw:
+        if target.name.endswith(".gz"):
+            with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+                _drain(pieces, packed)
+        else:
+            _drain(pieces, raw)
 
 
 def _drain(pieces: Iterator[bytes], out: BinaryIO | gzip.GzipFile) -> None:
