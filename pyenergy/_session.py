@@ -146,7 +146,8 @@ class Session:
         if mark.start_ns >= self.start_ns:
             with self._marks_lock:
                 self._marks.append(mark)
-                self._edges[id(mark)] = edges
+                if edges[0] >= 0:
+                    self._edges[id(mark)] = edges
 
     def _resolve_marks(self) -> None:
         """Give marks the GPU's times, now that it is idle; the host's where it tells none."""
