@@ -161,7 +161,9 @@ def test_a_foreign_file_is_refused(write: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [gzip.compress(b"{}"), b'{"traceEvents": []}', b"[]", b"SQLite format 3\0" + b"x" * 90]
+    "head",
+    [gzip.compress(b"{}"), b'{"traceEvents": []}', b"[]", b"SQLite format 3\0" + b"x" * 90],
+    ids=["gzip", "trace events", "list", "SQLite"],
 )
 def test_a_profile_in_the_place_of_a_recording_is_said_to_be_one(
     head: bytes, tmp_path: Path
