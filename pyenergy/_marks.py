@@ -7,7 +7,8 @@ import functools
 import os
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._entries import Entries, caller
@@ -21,10 +22,21 @@ if TYPE_CHECKING:
 
 __all__ = ["mark"]
 
+
+@dataclass(eq=False)
+class _Entry:
+    """A mark that has not ended."""
+
+    name: str
+    start_ns: int
+    depth: int
+    edges: dict[Session, int]  # numbers of the first edge, in the sessions that open it on a GPU
+
+
 _depth: ContextVar[int] = ContextVar("pyenergy_mark_depth", default=0)
 _lock = threading.Lock()
 _open: tuple[Session, ...] = ()  # replaced as a whole: readers need no lock
-_running: dict[int, tuple[str, int]] = {}  # name and start of each mark that has not ended
+_running: dict[int, _Entry] = {}
 
 
 def register(session: Session) -> None:
@@ -39,9 +51,7 @@ def unregister(session: Session) -> None:
     global _open
     with _lock:
         if session in _open:
-            still = [
-                name for name, start_ns in list(_running.values()) if start_ns >= session.start_ns
-            ]
+            still = [e.name for e in list(_running.values()) if e.start_ns >= session.start_ns]
             session.notes += [
                 f"the mark {name!r} had not ended when the trace did: it is no span of it"
                 for name in dict.fromkeys(still)
@@ -60,12 +70,6 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-class _Entry(NamedTuple):
-    start_ns: int
-    depth: int
-    edges: dict[Session, int]  # numbers of the first edge, in the sessions that open it on a GPU
-
-
 class mark:
     """Label what happens inside; context manager and decorator.
 
@@ -73,7 +77,7 @@ class mark:
 
     Its edges do not wait for a GPU. Where torch had CUDA running when the trace began, they are
     events in the queue of the GPU that was current then: the span is when that GPU worked on what
-    was launched inside, whenever that was, and ``Mark.host_ns`` is when the host did. Elsewhere,
+    was launched inside, whenever that was, and ``host_start_ns`` and ``host_end_ns`` of `Trace.marks` are when the host did. Elsewhere,
     and in a trace with ``sync=False``, edges are host time: work that was queued but has not run
     yet falls after them.
 
@@ -101,11 +105,12 @@ class mark:
     def __enter__(self) -> mark:
         depth = _depth.get()
         _depth.set(depth + 1)
-        start_ns = _core.now_ns()
-        edges = {s: s.edges.edge() for s in _open if s.edges is not None}
-        entry = _Entry(start_ns, depth, edges)
-        _running[id(entry)] = self.name, start_ns
+        entry = _Entry(self.name, _core.now_ns(), depth, {})
+        _running[id(entry)] = entry
         self._entries.push(caller(), entry)
+        # The edges last: a first call after a sleep takes 0.1 ms, and that is not the user's work.
+        entry.edges = {s: s.edges.edge() for s in _open if s.edges is not None}
+        entry.start_ns = _core.now_ns()
         return self
 
     def __exit__(self, *exc: object) -> None:
