@@ -77,9 +77,9 @@ class mark:
 
     Its edges do not wait for a GPU. Where torch had CUDA running when the trace began, they are
     events in the queue of the GPU that was current then: the span is when that GPU worked on what
-    was launched inside, whenever that was, and ``host_start_ns`` and ``host_end_ns`` of `Trace.marks` are when the host did. Elsewhere,
-    and in a trace with ``sync=False``, edges are host time: work that was queued but has not run
-    yet falls after them.
+    was launched inside, whenever that was; ``host_start_ns`` and ``host_end_ns`` in `Trace.marks`
+    say when the host did. Elsewhere, and in a trace with ``sync=False``, edges are host time: work
+    that was queued but has not run yet falls after them.
 
     Parameters
     ----------
