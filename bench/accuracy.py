@@ -2,8 +2,9 @@
 """The same windows through pyenergy and other tools: ``python -m bench.accuracy [--quick]``.
 
 Each tool runs in a process and a virtual environment of its own and reads its own copy of one
-simulated GPU through NVML; all copies draw the same power at the same time. The truth is exact, and
-is taken over the windows as each tool really opened and closed them: a late wake-up is no error.
+simulated GPU through NVML; all copies draw the same power, a few milliseconds apart. The truth is
+exact, and is taken over the windows as each tool really opened and closed them: a late wake-up is
+no error.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the tools beside each other: a process and a world for each, the same power in all."""
+"""Runs the tools beside each other: a process and a world for each.
+
+The power is the same in all worlds, a few milliseconds apart.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from .worlds import Config
 START_S = 60.0  # some look for hardware for long
 AHEAD_S = 1.0  # plans come so early: a sampler has settled, a late reader has read
 ANSWER_S = 60.0
+APART_NS = 7_000_000  # between the tools: they spin at their edges, and the cores are few
 
 
 class Failed(Exception):
@@ -153,11 +157,15 @@ def measure(
     info = runners[0].world[0].info
     scenario = build(name, size, info.idle_w, info.limit_w, seed)
     t0_ns = time.monotonic_ns() + round(AHEAD_S * 1e9)
-    for runner in runners:
-        worlds.play(runner.world[0], scenario, t0_ns)
+    starts_ns = [t0_ns + k * APART_NS for k in range(len(runners))]
+    for runner, start_ns in zip(runners, starts_ns, strict=True):
+        worlds.play(runner.world[0], scenario, start_ns)
     records, failed = [], {}
     with ThreadPoolExecutor(len(runners)) as pool:
-        answers = [(r, pool.submit(r.measure, scenario, t0_ns)) for r in runners]
+        answers = [
+            (runner, pool.submit(runner.measure, scenario, start_ns))
+            for runner, start_ns in zip(runners, starts_ns, strict=True)
+        ]
     for runner, answer in answers:
         try:
             records.append(answer.result())
