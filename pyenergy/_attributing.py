@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ._device_shares import Attributed
     from ._evaluation import Evaluation
+    from ._trace import Trace
     from .attribution.attach import Clock
     from .attribution.shares import DeviceShares
     from .attribution.sweep import StaticPolicy
@@ -257,7 +258,40 @@ class Attributing:
         """
         from .report.html import write_html
 
-        return write_html(self, path)  # type: ignore[arg-type]  # `Trace` is the only one
+        return write_html(self._trace(), path)
+
+    def perfetto(
+        self, path: str | os.PathLike[str], merge: str | os.PathLike[str] | None = None
+    ) -> Path:
+        """Write power, marks, operations and layers with their joules for ui.perfetto.dev.
+
+        ``merge`` is a Kineto trace of the same run: the file then holds that, too. Files, clocks
+        and errors: `pyenergy.report.perfetto.write_perfetto`.
+        """
+        from .report.perfetto import write_perfetto
+
+        return write_perfetto(self._trace(), path, merge)
+
+    def speedscope(self, path: str | os.PathLike[str]) -> Path:
+        """Write a flame graph of microjoules for speedscope.app.
+
+        Errors: `pyenergy.report.flame.write_speedscope`.
+        """
+        from .report.flame import write_speedscope
+
+        return write_speedscope(self._trace(), path)
+
+    def folded(self, path: str | os.PathLike[str]) -> Path:
+        """Write stacks with their microjoules, as flamegraph.pl and its like read them.
+
+        Errors: `pyenergy.report.flame.write_folded`.
+        """
+        from .report.flame import write_folded
+
+        return write_folded(self._trace(), path)
+
+    def _trace(self) -> Trace:
+        return self  # type: ignore[return-value]  # `Trace` is the only one
 
 
 def _devices(operations: Operations, evaluated: Evaluation, device: str | None) -> list[str]:

@@ -57,17 +57,11 @@ def command(
         trace.attach(attach)
     written = [trace.report(out)]
     if perfetto is not None:
-        from ..report.perfetto import write_perfetto
-
-        written.append(write_perfetto(trace, perfetto, merge))
+        written.append(trace.perfetto(perfetto, merge))
     if speedscope is not None:
-        from ..report.flame import write_speedscope
-
-        written.append(write_speedscope(trace, speedscope))
+        written.append(trace.speedscope(speedscope))
     if folded is not None:
-        from ..report.flame import write_folded
-
-        written.append(write_folded(trace, folded))
+        written.append(trace.folded(folded))
     console = Console(highlight=False)
     for path in written:
         console.print(f"wrote {path}", markup=False, soft_wrap=True)

@@ -58,7 +58,7 @@ def test_the_weights_of_a_real_profile_add_up_to_the_whole(
     shared_data: Path, tmp_path: Path, name: str
 ) -> None:
     trace = around(shared_data / "kineto" / f"{name}.json.gz")
-    found = json.loads(write_speedscope(trace, tmp_path / "p.speedscope.json").read_text())
+    found = json.loads(trace.speedscope(tmp_path / "p.speedscope.json").read_text())
     (profile,) = found["profiles"]
     whole = round(sum(energy.joules for energy in trace.energies.values()) * 1e6)
     assert (profile["type"], profile["name"], profile["unit"]) == ("sampled", "energy (uJ)", "none")
@@ -71,7 +71,7 @@ def test_the_weights_of_a_real_profile_add_up_to_the_whole(
     assert len(set(names)) == len(names)
     assert "(nothing ran)" in names
     assert str(next(iter(trace.energies.values()))) in found["name"]
-    folded = weights_of(write_folded(trace, tmp_path / "p.folded"))
+    folded = weights_of(trace.folded(tmp_path / "p.folded"))
     assert sum(folded.values()) == whole
 
 

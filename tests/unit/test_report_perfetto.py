@@ -169,7 +169,7 @@ def anchored(trace: Trace, offset: int, step: int = 0) -> Trace:
 def test_unix_time_from_kinetos_base_where_the_clock_is_known(tmp_path: Path) -> None:
     offset = UNIX_NS + 123
     trace = anchored(taken(spans=[("work", 2 * S + 7, 3 * S + 7)]), offset)
-    found = read(write_perfetto(trace, tmp_path / "t.json.gz"))
+    found = read(trace.perfetto(tmp_path / "t.json.gz"))
     base = found["baseTimeNanoseconds"]
     assert base == (BOUNDS[0] + offset) // PERIOD_NS * PERIOD_NS
     (mark,) = slices(found["traceEvents"])["pyenergy", "marks"]
@@ -180,7 +180,7 @@ def test_unix_time_from_kinetos_base_where_the_clock_is_known(tmp_path: Path) ->
     assert float(mark["args"]["u_j"]) == row["u_j"]
     assert found["pyenergy"]["clock"] == "unix"
     first = (tmp_path / "t.json.gz").read_bytes()
-    write_perfetto(trace, tmp_path / "t.json.gz")
+    trace.perfetto(tmp_path / "t.json.gz")
     assert (tmp_path / "t.json.gz").read_bytes() == first
 
 
@@ -202,7 +202,7 @@ def test_a_profile_keeps_its_text_and_gets_the_joules(
 ) -> None:
     profile = shared_data / "kineto" / f"{name}.json.gz"
     trace = around(profile)
-    merged = write_perfetto(trace, tmp_path / "both.json", merge=profile)
+    merged = trace.perfetto(tmp_path / "both.json", merge=profile)
     before, after = gzip.decompress(profile.read_bytes()), merged.read_bytes()
     same = next(i for i in range(len(before)) if before[i] != after[i])
     assert before[same:].lstrip() == after[len(after) - len(before) + same :].lstrip()
