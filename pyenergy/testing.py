@@ -30,6 +30,7 @@ __all__ = [
     "CardInfo",
     "SimulatedCard",
     "SimulatedWorld",
+    "dcgm_library",
     "nvml_environment",
     "nvml_library",
     "presets",
@@ -155,7 +156,29 @@ def nvml_library(
     FileNotFoundError
         With the command that builds it.
     """
-    chosen = os.environ.get("PYENERGY_SIM_NVML") if build_dir is None else os.fspath(build_dir)
+    name = "libnvidia-ml.so.1" if variant == "current" else f"{variant}/libnvidia-ml.so.1"
+    return _simulated_library(name, "PYENERGY_SIM_NVML", build_dir)
+
+
+def dcgm_library(
+    build_dir: str | os.PathLike[str] | None = None, variant: Literal["current", "old"] = "current"
+) -> Path:
+    """The simulated ``libdcgm.so.4`` that was built last; ``old``: DCGM 2's ``libdcgm.so.2``.
+
+    It is looked for as :func:`nvml_library` does, the setting being ``PYENERGY_SIM_DCGM``.
+    ``PYENERGY_SIM_DCGM_HOST`` is the one address at which its host engine can be connected to.
+
+    Raises
+    ------
+    FileNotFoundError
+        With the command that builds it.
+    """
+    name = "libdcgm.so.4" if variant == "current" else "old/libdcgm.so.2"
+    return _simulated_library(name, "PYENERGY_SIM_DCGM", build_dir)
+
+
+def _simulated_library(name: str, setting: str, build_dir: str | os.PathLike[str] | None) -> Path:
+    chosen = os.environ.get(setting) if build_dir is None else os.fspath(build_dir)
     if chosen and Path(chosen).is_file():
         roots = [Path(chosen).parent]
     elif chosen:
@@ -163,13 +186,10 @@ def nvml_library(
     else:
         checkout = Path(__file__).resolve().parent.parent
         roots = [root / "csrc/simgpu/faces" for root in checkout.glob("build/*") if _plain(root)]
-    name = "libnvidia-ml.so.1" if variant == "current" else f"{variant}/libnvidia-ml.so.1"
     found = [root / name for root in roots if (root / name).is_file()]
     if not found:
         where = chosen or "build/ of the checkout"
-        raise FileNotFoundError(
-            f"no simulated libnvidia-ml.so.1 in {where}; build it with: {_BUILD_COMMAND}"
-        )
+        raise FileNotFoundError(f"no simulated {name} in {where}; build it with: {_BUILD_COMMAND}")
     return max(found, key=lambda file: file.stat().st_mtime)
 
 
