@@ -38,6 +38,7 @@ __all__: list[str] = [
     "replay_offset_ns",
     "sim_presets",
     "sources",
+    "status_text",
     "sweep",
     "take_anchor",
 ]
@@ -708,6 +709,11 @@ def sim_presets() -> list[str]: ...
 def sources() -> list[str]:
     """
     Names of the power sources, best first.
+    """
+
+def status_text(source: str, status: typing.SupportsInt | typing.SupportsIndex) -> str:
+    """
+    What a missing reading's status means, of a channel's source.
     """
 
 def sweep(

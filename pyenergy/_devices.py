@@ -28,6 +28,8 @@ _ENVIRONMENT = (
     "CUDA_DEVICE_ORDER",
     "PYENERGY_SIMGPU",
     "PYENERGY_NVML_LIBRARY",
+    "PYENERGY_DCGM",
+    "PYENERGY_DCGM_LIBRARY",
     "PYENERGY_PROC_ROOT",
 )
 
@@ -89,9 +91,10 @@ def resolve(request: DevicesLike) -> tuple[Device, ...]:
         ``"auto"``: every visible GPU, and only if nothing real can be read an estimate of the CPU,
         with an `EstimateWarning`. ``"gpu"``: every visible GPU. ``"gpu:1"`` or ``1``: one in
         visible order. ``"GPU-4e81"``: by UUID or unique prefix. ``"cpu"``, ``"cpu:0"``,
-        ``"estimate"``: CPU package. ``"sim:a100"``, ``"sim:a100,h100"``: simulated GPUs.
-        ``"replay:FILE"``: a recording fed back as if live. Several may be joined by ``+`` or
-        given as a list.
+        ``"estimate"``: CPU package. ``"dcgm"``, ``"dcgm:0"``, ``"dcgm:HOST:PORT"``,
+        ``"dcgm:HOST:PORT/0"``: GPUs as a DCGM host engine reads them. ``"sim:a100"``,
+        ``"sim:a100,h100"``: simulated GPUs. ``"replay:FILE"``: a recording fed back as if live.
+        Several may be joined by ``+`` or given as a list.
 
     Raises
     ------
@@ -177,6 +180,8 @@ def _one(name: str) -> list[Device]:
         return _pick(_cpus(), argument, name)
     if source == "estimate":
         return _from_source("estimate", argument)
+    if source == "dcgm":
+        return _from_source("dcgm", argument)
     if source == "sim":
         return _from_source("sim", argument)
     if source == "replay":
@@ -185,7 +190,7 @@ def _one(name: str) -> list[Device]:
         return _by_uuid(name)
     raise DeviceError(
         f"unknown device {name!r}. This machine has: {_listing()}. Also: 'auto', 'gpu', 'cpu', "
-        "a GPU's UUID, 'sim:a100', 'replay:FILE', 'estimate'"
+        "a GPU's UUID, 'dcgm:0', 'sim:a100', 'replay:FILE', 'estimate'"
     )
 
 

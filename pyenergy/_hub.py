@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import _core, _devices
-from .errors import RecordingError
+from .errors import OptionError, RecordingError
 from .recording.series import ChannelMeta
 from .sensor.catalog import POWER_CHANNELS, SensorPrior, prior_for
 from .sensor.profile import find_profile
@@ -93,9 +93,20 @@ def _same_options(shared: SharedStream, sampling: Sampling) -> bool:
     """A stopped stream is started again when it would be created alike; a replay never is."""
     if shared.stream.running or shared.device.info.source == "replay":
         return False
-    prior = shared.priors.get("power")
-    seed = sampling.seed_ns(prior.update_ns if prior else -1)
+    seed = _seed_ns(shared.device, shared.priors, sampling)
     return shared.period_ns == sampling.period_ns and shared.edge == bool(seed)
+
+
+def _seed_ns(device: Device, priors: dict[str, SensorPrior], sampling: Sampling) -> int:
+    """The update period that seeds edge pacing; 0: fixed pacing."""
+    if device.info.source == "dcgm":  # its host engine polls the sensor, by its own clock
+        if sampling.pacing == "edge":
+            raise OptionError(
+                "pacing='edge' has no meaning with DCGM, which reads the sensor itself every 10 ms"
+            )
+        return 0
+    power = priors.get("power")
+    return sampling.seed_ns(power.update_ns if power else -1)
 
 
 def _create(device: Device, sampling: Sampling) -> SharedStream:
@@ -110,7 +121,7 @@ def _create(device: Device, sampling: Sampling) -> SharedStream:
     if profile is not None:
         priors = {n: profile.narrowed(p, channels[n].source) for n, p in priors.items()}
     power = priors.get("power")
-    seed = sampling.seed_ns(power.update_ns if power else -1)
+    seed = _seed_ns(device, priors, sampling)
     gap_ns = 0
     if device.info.source == "replay":
         gap_ns = _NEVER_NS  # a recording says itself where its gaps are

@@ -42,7 +42,7 @@ def standing_notes(device: DeviceData, channel: str, bounds_ns: tuple[int, int])
     if device.channels[channel].note:
         notes.append(device.channels[channel].note)
     if channel != "power" and "power" in device.channels and not _has_value(device, "power"):
-        why = _unusable(device.runs["power"], "power reading")
+        why = _unusable(device, "power", "power reading")
         notes.append(f"{why}; '{channel}' serves instead")
     if dropped := device.stats.get("dropped_in_trace", 0):
         notes.append(f"{dropped} samples were dropped; their gaps are accounted for")
@@ -152,7 +152,7 @@ def _why_no_power(device: DeviceData) -> str:
         return ""
     for channel in POWER_CHANNELS:
         if channel in device.runs:
-            return _unusable(device.runs[channel], "power reading")
+            return _unusable(device, channel, "power reading")
     if device.meta.source == "readings" and _has_value(device, "power_average"):
         return (
             "it has no power sensor that can be read ('power_average' alone is not integrated: "
@@ -168,7 +168,7 @@ def _why_no_counter(device: DeviceData) -> str:
         return "it has no energy counter"
     usable = runs.usable
     if not bool(usable.any()):
-        return _unusable(runs, "reading of the energy counter")
+        return _unusable(device, "energy", "reading of the energy counter")
     total = runs.value[usable]  # never falls: a reset is a flag, and the total stands
     if total[-1] > total[0]:
         return ""
@@ -184,8 +184,9 @@ def _seen_ns(runs: Runs) -> int:
     return int(runs.t_last_ns[usable][-1] - runs.t_first_ns[usable][0])
 
 
-def _unusable(runs: Runs, what: str) -> str:
+def _unusable(device: DeviceData, channel: str, what: str) -> str:
     """Why no reading of a channel can be used."""
+    runs = device.runs[channel]
     if len(runs) == 0:
         return f"no {what} arrived"
     invalid = (runs.flags & np.uint32(_core.FLAG_INVALID)) != 0
@@ -193,6 +194,7 @@ def _unusable(runs: Runs, what: str) -> str:
         return f"every {what} was impossible"
     # Status 0 is a read that succeeded and gave no number.
     status = sorted({int(flag) >> 16 for flag in runs.flags[~invalid]})
-    codes = ", ".join(map(str, status))
-    how = f"failed (status {codes})" if status != [0] else "failed (no number came)"
+    source = device.channels[channel].source
+    codes = ", ".join(_core.status_text(source, code) for code in status)
+    how = f"failed ({codes})" if status != [0] else "failed (no number came)"
     return f"every {what} {how}" + (" or was impossible" if bool(invalid.any()) else "")

@@ -20,15 +20,21 @@ def synchronize(devices: Sequence[Device]) -> None:
     Does nothing where torch is not loaded or has not initialised CUDA: then no work of this
     process is under way. ``gpu:i`` is torch's ``cuda:i``, both count in CUDA's visible order.
     """
-    for index in gpu_indices(devices):
+    indices = gpu_indices(devices)
+    if any(d.info.source == "dcgm" for d in devices):  # DCGM's numbers are not CUDA's: all of them
+        indices = _torch_gpus()
+    for index in indices:
         sys.modules["torch"].cuda.synchronize(index)
 
 
 def gpu_indices(devices: Sequence[Device]) -> list[int]:
     """torch's numbers of the GPUs among ``devices``; none where it cannot have queued work."""
+    numbers = [int(d.id.split(":")[1]) for d in devices if d.info.source == "nvml"]
+    return [number for number in numbers if number in _torch_gpus()]
+
+
+def _torch_gpus() -> list[int]:
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     if cuda is None or not cuda.is_initialized():
         return []
-    count = cuda.device_count()
-    numbers = [int(d.id.split(":")[1]) for d in devices if d.info.source == "nvml"]
-    return [number for number in numbers if number < count]
+    return list(range(cuda.device_count()))

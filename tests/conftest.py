@@ -39,6 +39,7 @@ def _no_inherited_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PYENERGY_NVML_LIBRARY"):
         if name in os.environ:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("PYENERGY_DCGM", "off")  # tests of DCGM delete it
 
 
 @pytest.fixture(scope="session")

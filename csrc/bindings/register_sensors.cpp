@@ -5,6 +5,7 @@
 
 #include "bindings/bind.h"
 #include "core/clock.h"
+#include "sensors/dcgm_api.h"
 #include "sensors/registry.h"
 #include "sensors/replay.h"
 
@@ -181,6 +182,11 @@ std::vector<std::string> source_names() {
   return names;
 }
 
+std::string status_text(const std::string& source, int status) {
+  if (source.starts_with("dcgm")) return dcgm_status_text(status);
+  return "status " + std::to_string(status);
+}
+
 SourceReport enumerate_source(const std::string& source, const std::string& argument) {
   return find_source(source).enumerate(argument);
 }
@@ -198,6 +204,8 @@ void register_sensors(py::module_& m) {
   m.def("sources", &source_names, "Names of the power sources, best first.");
   m.def("enumerate", &enumerate_source, py::arg("source"), py::arg("argument") = "", unlocked,
         "Look for a source's devices; absence is a report with a reason, never an exception.");
+  m.def("status_text", &status_text, py::arg("source"), py::arg("status"),
+        "What a missing reading's status means, of a channel's source.");
   m.def("open_channels", &open_channels, py::arg("info"), unlocked,
         "Open a device, return what it can read, and close it again.");
   m.def(

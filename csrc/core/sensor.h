@@ -15,7 +15,7 @@
 namespace pyenergy {
 
 struct DeviceInfo {
-  std::string source;  // the registry's name: "nvml", "sim", "replay", "estimate"
+  std::string source;  // the registry's name: "nvml", "dcgm", "sim", "replay", ...
   std::string kind;    // "gpu" or "cpu"
   int index = 0;       // in the source's own order (NVML: PCI bus order)
   std::string uuid;
@@ -57,6 +57,8 @@ class Sensor {
   virtual std::size_t read(ReadGroup group, std::span<Reading> out) noexcept = 0;
   // Upper bound of what one read() may write.
   virtual std::size_t max_readings() const noexcept { return channels().size(); }
+  // How long it may have nothing new to write although it is polled and all is well; 0: never.
+  virtual Ns longest_silence() const noexcept { return 0; }
   // True once nothing more can ever be read (end of a replay).
   virtual bool finished() const noexcept { return false; }
 };

@@ -50,6 +50,7 @@ StreamOptions resolve(StreamOptions options, const Sensor& sensor) {
   if (options.gap_ns == 0) {
     options.gap_ns = std::max(10 * Pacer(options.pacing).longest_interval(), 5 * kMs);
   }
+  options.gap_ns = std::max(options.gap_ns, sensor.longest_silence());
   return options;
 }
 

@@ -56,7 +56,7 @@ SourceReport enumerate_nvml(const std::string& argument) {
   return report;
 }
 
-std::unique_ptr<Sensor> open_nvml(const DeviceInfo& info, std::shared_ptr<Clock>) {
+std::unique_ptr<Sensor> open_nvml(const DeviceInfo& info, std::shared_ptr<Clock> clock) {
   const NvmlLoad load = load_nvml();
   if (load.api == nullptr) throw std::runtime_error(load.reason + ". Fix: " + load.fix);
   unsigned count = 0;
@@ -64,7 +64,9 @@ std::unique_ptr<Sensor> open_nvml(const DeviceInfo& info, std::shared_ptr<Clock>
   for (unsigned i = 0; i < count; ++i) {
     const auto device = ask<nvmlDevice_t>(load.api->device_by_index, i);
     if (!device || !same_device(*load.api, *device, i, info)) continue;
-    return make_nvml_sensor(*load.api, describe_nvml(*load.api, *device, i));
+    NvmlFound found = describe_nvml(*load.api, *device, i);
+    ActivityChoice activity = find_activity(*load.api, *device, found.info.uuid, std::move(clock));
+    return make_nvml_sensor(*load.api, std::move(found), std::move(activity));
   }
   const std::string name = info.uuid.empty() ? "GPU " + std::to_string(info.index) : info.uuid;
   throw std::runtime_error("NVML does not find " + name + " (any more)");

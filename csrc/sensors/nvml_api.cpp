@@ -56,6 +56,11 @@ void find_readings(NvmlApi& api) {
   find(lib, api.throttle_reasons,
        {"nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"});
   find(lib, api.performance_state, {"nvmlDeviceGetPerformanceState"});
+  find(lib, api.gpm_support, {"nvmlGpmQueryDeviceSupport"});
+  find(lib, api.gpm_alloc, {"nvmlGpmSampleAlloc"});
+  find(lib, api.gpm_free, {"nvmlGpmSampleFree"});
+  find(lib, api.gpm_sample, {"nvmlGpmSampleGet"});
+  find(lib, api.gpm_metrics, {"nvmlGpmMetricsGet"});
 }
 
 // Empty when all is there; else the name of an essential function that is not.

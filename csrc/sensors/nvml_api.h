@@ -52,6 +52,17 @@ struct NvmlApi {
   Function<Device, unsigned long long*> throttle_reasons = nullptr;
   Function<Device, nvmlPstates_t*> performance_state = nullptr;
 
+  // GPU performance monitoring; all or none.
+  Function<Device, nvmlGpmSupport_t*> gpm_support = nullptr;
+  Function<nvmlGpmSample_t*> gpm_alloc = nullptr;
+  Function<nvmlGpmSample_t> gpm_free = nullptr;
+  Function<Device, nvmlGpmSample_t> gpm_sample = nullptr;
+  Function<nvmlGpmMetricsGet_t*> gpm_metrics = nullptr;
+  bool has_gpm() const noexcept {
+    return gpm_support != nullptr && gpm_alloc != nullptr && gpm_free != nullptr &&
+           gpm_sample != nullptr && gpm_metrics != nullptr;
+  }
+
   std::string error_text(nvmlReturn_t code) const;
 };
 

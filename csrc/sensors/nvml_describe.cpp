@@ -45,29 +45,6 @@ Capability compute_capability(const NvmlApi& api, Device device) {
   return found;
 }
 
-std::string architecture_of(Capability cc) {
-  switch (cc.major) {
-    case 3:
-      return "kepler";
-    case 5:
-      return "maxwell";
-    case 6:
-      return "pascal";
-    case 7:
-      return cc.minor < 5 ? "volta" : "turing";
-    case 8:
-      return cc.minor == 0 ? "ga100" : cc.minor == 9 ? "ada" : "ampere";
-    case 9:
-      return "hopper";
-    case 10:
-    case 11:
-    case 12:
-      return "blackwell";
-    default:
-      return {};
-  }
-}
-
 // NVML knows no GA100 (its power sensor is another one than the other Amperes'): compute
 // capability 8.0 is.
 std::string architecture(const NvmlApi& api, Device device, Capability cc) {
@@ -92,7 +69,7 @@ std::string architecture(const NvmlApi& api, Device device, Capability cc) {
     case NVML_DEVICE_ARCH_BLACKWELL:
       return "blackwell";
     default:
-      return architecture_of(cc);
+      return nvidia_architecture(cc.major, cc.minor);
   }
 }
 
@@ -142,6 +119,29 @@ void describe_speed(const NvmlApi& api, Device device, Capability cc, DeviceInfo
 }
 
 }  // namespace
+
+std::string nvidia_architecture(int major, int minor) {
+  switch (major) {
+    case 3:
+      return "kepler";
+    case 5:
+      return "maxwell";
+    case 6:
+      return "pascal";
+    case 7:
+      return minor < 5 ? "volta" : "turing";
+    case 8:
+      return minor == 0 ? "ga100" : minor == 9 ? "ada" : "ampere";
+    case 9:
+      return "hopper";
+    case 10:
+    case 11:
+    case 12:
+      return "blackwell";
+    default:
+      return {};
+  }
+}
 
 std::string nvml_uuid(const NvmlApi& api, nvmlDevice_t device) { return text(api.uuid, device); }
 

@@ -18,6 +18,9 @@ struct NvmlFound {
 // Probes the device too.
 NvmlFound describe_nvml(const NvmlApi& api, nvmlDevice_t device, unsigned index);
 
+// "hopper", "ga100", ... of a compute capability, or empty.
+std::string nvidia_architecture(int major, int minor);
+
 std::string nvml_uuid(const NvmlApi& api, nvmlDevice_t device);
 
 }  // namespace pyenergy

@@ -206,7 +206,7 @@ class Probe {
     add_step(NvmlCall::kMemoryClock, "memory_clock", "Hz", 1e6, "nvml.GetClockInfo");
     add_step(NvmlCall::kTemperature, "temperature", "degC", 1.0, "nvml.GetTemperature");
     add_pair(NvmlCall::kUtilisation, "utilisation", "memory_utilisation", "1", 0.01,
-             "nvml.GetUtilizationRates");
+             kUtilisationSource);
     add_pair(NvmlCall::kMemory, "memory_used", "memory_total", "B", 1.0, "nvml.GetMemoryInfo");
     add_step(NvmlCall::kThrottleReasons, "throttle_reasons", "bits", 1.0,
              "nvml.GetCurrentClocksEventReasons");

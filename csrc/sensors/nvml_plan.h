@@ -33,6 +33,8 @@ NvmlAnswer call_nvml(const NvmlApi& api, nvmlDevice_t device, NvmlCall call) noe
 // The value of a field whatever its type; the code also covers a type that is not known.
 NvmlAnswer field_answer(const nvmlFieldValue_t& field) noexcept;
 
+inline constexpr const char* kUtilisationSource = "nvml.GetUtilizationRates";
+
 struct NvmlPlan {
   static constexpr std::size_t kMaxFields = 4;
   struct Field {

@@ -102,11 +102,13 @@ class SampleDrain {
 
 class NvmlSensor final : public Sensor {
  public:
-  NvmlSensor(const NvmlApi& api, NvmlFound found)
+  NvmlSensor(const NvmlApi& api, NvmlFound found, std::unique_ptr<Activity> activity)
       : api_(api),
         device_(found.device),
         info_(std::move(found.info)),
-        plan_(std::move(found.plan)) {
+        plan_(std::move(found.plan)),
+        activity_(std::move(activity)) {
+    if (activity_) first_activity_ = plan_.channels.size() - activity_->channels().size();
     if (plan_.samples_channel >= 0) {
       drain_ = std::make_unique<SampleDrain>(api_, device_,
                                              static_cast<std::uint16_t>(plan_.samples_channel));
@@ -116,7 +118,8 @@ class NvmlSensor final : public Sensor {
   const DeviceInfo& info() const noexcept override { return info_; }
   const std::vector<Channel>& channels() const noexcept override { return plan_.channels; }
   std::size_t max_readings() const noexcept override {
-    return plan_.channels.size() + (drain_ ? kSampleBuffer : 0);
+    return plan_.channels.size() + (drain_ ? kSampleBuffer : 0) +
+           (activity_ ? activity_->max_readings() : 0);
   }
 
   std::size_t read(ReadGroup group, std::span<Reading> out) noexcept override {
@@ -127,6 +130,10 @@ class NvmlSensor final : public Sensor {
     } else {
       for (const auto& step : plan_.slow) call(step, writer);
       if (drain_) drain_->read(writer);
+      if (activity_) {
+        const auto first = static_cast<std::uint16_t>(first_activity_);
+        return writer.used() + activity_->read(out.subspan(writer.used()), first);
+      }
     }
     return writer.used();
   }
@@ -164,12 +171,28 @@ class NvmlSensor final : public Sensor {
   const DeviceInfo info_;
   const NvmlPlan plan_;
   std::unique_ptr<SampleDrain> drain_;
+  const std::unique_ptr<Activity> activity_;
+  std::size_t first_activity_ = 0;
 };
+
+// The activity's channels are the last ones.
+void add_activity(std::vector<Channel>& channels, const ActivityChoice& choice) {
+  if (choice.activity) {
+    const auto& more = choice.activity->channels();
+    channels.insert(channels.end(), more.begin(), more.end());
+    return;
+  }
+  for (Channel& channel : channels) {
+    if (channel.source == kUtilisationSource) channel.note = choice.said;
+  }
+}
 
 }  // namespace
 
-std::unique_ptr<Sensor> make_nvml_sensor(const NvmlApi& api, NvmlFound found) {
-  return std::make_unique<NvmlSensor>(api, std::move(found));
+std::unique_ptr<Sensor> make_nvml_sensor(const NvmlApi& api, NvmlFound found,
+                                         ActivityChoice activity) {
+  add_activity(found.plan.channels, activity);
+  return std::make_unique<NvmlSensor>(api, std::move(found), std::move(activity.activity));
 }
 
 }  // namespace pyenergy

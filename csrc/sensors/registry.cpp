@@ -12,6 +12,7 @@ namespace pyenergy {
 const std::vector<Source>& sources() {
   static const std::vector<Source> list = {
       {"nvml", enumerate_nvml, open_nvml},
+      {"dcgm", enumerate_dcgm, open_dcgm},
       {"sim", enumerate_sim, open_sim},
       {"replay", enumerate_replay, open_replay},
       {"estimate", enumerate_estimate, open_estimate},

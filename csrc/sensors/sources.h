@@ -12,6 +12,10 @@ namespace pyenergy {
 SourceReport enumerate_nvml(const std::string& argument);
 std::unique_ptr<Sensor> open_nvml(const DeviceInfo& info, std::shared_ptr<Clock> clock);
 
+// `argument`: "", "INDEX", "HOST:PORT" or "HOST:PORT/INDEX"; INDEX is DCGM's own.
+SourceReport enumerate_dcgm(const std::string& argument);
+std::unique_ptr<Sensor> open_dcgm(const DeviceInfo& info, std::shared_ptr<Clock> clock);
+
 SourceReport enumerate_sim(const std::string& argument);
 std::unique_ptr<Sensor> open_sim(const DeviceInfo& info, std::shared_ptr<Clock> clock);
 

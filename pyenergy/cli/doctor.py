@@ -50,7 +50,7 @@ def _print_sources(console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Sources", title_justify="left")
     for name in ("source", "state", "detail"):
         table.add_column(name)
-    for source in ("nvml", "estimate"):
+    for source in ("nvml", "dcgm", "estimate"):
         report = _core.enumerate(source)
         state = "[green]available[/]" if report.available else "[yellow]not available[/]"
         detail = escape(report.reason) or f"{len(report.devices)} device(s)"
@@ -74,6 +74,8 @@ def _examine(device: Device, seconds: float, console: Console) -> None:
     except RuntimeError as error:
         console.print(f"  [bold red]cannot be opened:[/] {escape(str(error))}")
         return
+    for line in _activity_lines(stream):
+        console.print(f"  {escape(line)}", soft_wrap=True)
     stream.acquire()
     time.sleep(seconds)
     stream.release(0)
@@ -127,6 +129,12 @@ def _ago(seconds: float) -> str:
     return "1 day ago" if days == 1 else f"{days} days ago"
 
 
+def _activity_lines(stream: _core.Stream) -> list[str]:
+    """Which source tells how busy the GPU's parts are, and what would mend the lack of a better."""
+    notes = (c.note[c.note.find("activity: ") :] for c in stream.channels if "activity: " in c.note)
+    return list(dict.fromkeys(notes))
+
+
 def _channel_table(device: Device, stream: _core.Stream, recording: _core.Recording) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("channel", "last reading", "update period", "expected", "scope", "read as"):
@@ -135,7 +143,7 @@ def _channel_table(device: Device, stream: _core.Stream, recording: _core.Record
         runs = Runs.of(recording.runs(index))
         table.add_row(
             channel.name,
-            _last(runs, channel.unit),
+            _last(runs, channel),
             _period(runs) if channel.group == "fast" else "[dim]read at 10 Hz[/]",
             _expected(device, channel),
             channel.scope,
@@ -144,11 +152,12 @@ def _channel_table(device: Device, stream: _core.Stream, recording: _core.Record
     return table
 
 
-def _last(runs: Runs, unit: str) -> str:
-    usable = runs.usable
+def _last(runs: Runs, channel: _core.Channel) -> str:
+    usable, unit = runs.usable, channel.unit
     if not usable.any():
-        status = int(runs.flags[-1]) >> 16 if len(runs) else "none read"
-        return f"[red]missing (status {status})[/]"
+        status = int(runs.flags[-1]) >> 16 if len(runs) else None
+        why = "none read" if status is None else _core.status_text(channel.source, status)
+        return f"[red]missing ({escape(why)})[/]"
     value = float(runs.value[usable][-1])
     return f"{value:g}" if unit in ("1", "bits") else engineering(value, unit, 4)
 

@@ -174,11 +174,11 @@ def prior_for(
         return replace(_stated(update_ns, window_ns, delay_ns, "a log"), responses=())
     if update_ns >= 0:
         return _stated(update_ns, window_ns, delay_ns, "stated by the source")
-    if source == "nvml.field.186":
+    if source in ("nvml.field.186", "dcgm.field.157"):
         return _INSTANT.get(architecture, UNKNOWN)
     if source == "nvml.field.185":
         return _AVERAGE if architecture in _INSTANT else UNKNOWN
-    if source == "nvml.GetPowerUsage" and architecture in _INSTANT:
+    if source in ("nvml.GetPowerUsage", "dcgm.field.155") and architecture in _INSTANT:
         return _INSTANT[architecture] if architecture in _DEFAULT_IS_INSTANT else _AVERAGE
     return UNKNOWN
 
