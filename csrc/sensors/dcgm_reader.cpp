@@ -177,8 +177,10 @@ bool DcgmReader::value(const dcgm::FieldValue1& value) noexcept {
     return true;
   }
   line->last_us = value.ts_us;
+  // Of another clock, nothing tells how old the values are that the first call finds.
+  if (!local_ && previous_ == 0) return true;
   const DcgmAnswer answer = dcgm_answer(value.status, value.field_type, value.value);
-  const Ns t = local_ ? stamp : previous_ == 0 ? now_ : previous_;
+  const Ns t = local_ ? stamp : previous_;
   const Ns read = local_ ? std::clamp(now_, stamp, stamp + options_.slack) : now_;
   put(*line, answer, t, read);
   DcgmAnswer sum;

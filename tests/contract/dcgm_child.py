@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from pyenergy import _core, trace
-from pyenergy.errors import NoReadingsError
+from pyenergy.errors import NoReadingsError, OptionError
 from pyenergy.testing import SimulatedCard, SimulatedWorld
 
 
@@ -73,16 +73,18 @@ def written_out(runs: Any) -> list[Any]:
     return out
 
 
-def traced(devices: str, seconds: float, faults: list[dict[str, Any]]) -> dict[str, Any]:
+def traced(
+    devices: str, seconds: float, faults: list[dict[str, Any]], pacing: str = "auto"
+) -> dict[str, Any]:
     """The energy of a trace, beside the truth."""
     card = SimulatedWorld.current()[0]
     for fault in faults:
         card.inject(**fault)
-    with trace(devices=devices) as t:
-        time.sleep(seconds)
     try:
+        with trace(devices=devices, pacing=pacing) as t:
+            time.sleep(seconds)
         energy = t.energy
-    except NoReadingsError as error:
+    except (NoReadingsError, OptionError) as error:
         return {"error": str(error)}
     return {
         "joules": energy.joules,

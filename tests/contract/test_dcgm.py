@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyenergy import testing
+from pyenergy.sensor.catalog import prior_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,6 +251,19 @@ def test_energy_of_a_trace_through_dcgm(world: testing.SimulatedWorld) -> None:
     traced = ask(world, "traced", devices="dcgm:0", seconds=1.0, faults=[])
     assert abs(traced["joules"] - traced["true_j"]) < 2 * traced["u"]
     assert traced["u"] < 0.1 * traced["true_j"]
+
+
+def test_dcgm_reads_by_its_own_clock_and_says_so(world: testing.SimulatedWorld) -> None:
+    refused = ask(world, "traced", devices="dcgm:0", seconds=0.1, faults=[], pacing="edge")
+    assert "pacing='edge' has no meaning with DCGM" in refused["error"]
+
+
+@pytest.mark.parametrize(("dcgm", "nvml"), [(157, "field.186"), (155, "GetPowerUsage")])
+def test_dcgms_power_is_nvmls_sensor(dcgm: int, nvml: str) -> None:
+    for architecture in ("hopper", "ga100", "volta", "ada"):
+        found = prior_for(architecture, f"dcgm.field.{dcgm}")
+        assert found == prior_for(architecture, f"nvml.{nvml}")
+        assert found.known
 
 
 def test_a_host_engine_by_its_address(world: testing.SimulatedWorld) -> None:
