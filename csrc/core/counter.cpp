@@ -15,6 +15,14 @@ bool CounterUnwrap::possible(double rise, Ns t) const noexcept {
   return rise * scale_ <= max_rate_ * seconds;
 }
 
+// Whether one more wrap since the previous reading would be possible, too. Readings in between that
+// found it unmoved say that it did not.
+bool CounterUnwrap::ambiguous(double rise, Ns t) const noexcept {
+  if (modulus_ <= 0.0 || !seen_ || !std::isfinite(max_rate_)) return false;
+  const double seconds = static_cast<double>(t - last_t_) * 1e-9;
+  return (rise + modulus_) * scale_ <= max_rate_ * seconds;
+}
+
 CounterUnwrap::Step CounterUnwrap::feed(double raw, Ns t) noexcept {
   if (!std::isfinite(raw) || raw < 0.0) {
     // The counter itself went on: the next usable reading still tells what was used meanwhile.
@@ -26,12 +34,13 @@ CounterUnwrap::Step CounterUnwrap::feed(double raw, Ns t) noexcept {
     rise += modulus_;
     flags = kWrapped;
   }
-  if (rise < 0.0 || !possible(rise, t)) {
+  if (rise < 0.0 || !possible(rise, t) || ambiguous(rise, t)) {
     rise = 0.0;
     flags = kReset;
   }
   if (!seen_ || raw != last_raw_) last_move_ = t;
   seen_ = true;
+  last_t_ = t;
   last_raw_ = raw;
   total_ += rise;
   return {total_ * scale_, flags};

@@ -21,16 +21,18 @@ class CounterUnwrap {
   // A fall within a known modulus is one wrap if the implied rate is possible (Channel::valid_max
   // over the time since the counter last moved, plus one second for the counter's own tick); any
   // other fall, and a rise that no device could make, is a reset: the total stands still, the
-  // step is flagged, and what was used meanwhile is unknown.
+  // step is flagged, and what was used meanwhile is unknown. So is a step after so long a silence
+  // that the counter may have wrapped once more than the readings show.
   Step feed(double raw, Ns t) noexcept;
 
  private:
   bool possible(double rise, Ns t) const noexcept;
+  bool ambiguous(double rise, Ns t) const noexcept;
 
   const double scale_, modulus_, max_rate_;
   double last_raw_ = 0.0;
   double total_ = 0.0;  // raw units: sums of integers stay exact
-  Ns last_move_ = 0;
+  Ns last_move_ = 0, last_t_ = 0;
   bool seen_ = false;
 };
 

@@ -29,11 +29,28 @@ TEST_SUITE_BEGIN("counter");
 TEST_CASE("rises count, a plausible fall within the modulus is a wrap") {
   CounterUnwrap counter(energy(10'000.0));
   CHECK(counter.feed(9'000.0, 0).total == 0.0);
-  CHECK(counter.feed(9'500.0, kSecond).total == doctest::Approx(0.5));
-  const auto wrapped = counter.feed(100.0, 2 * kSecond);
+  CHECK(counter.feed(9'500.0, kMs).total == doctest::Approx(0.5));
+  const auto wrapped = counter.feed(100.0, 2 * kMs);
   CHECK(wrapped.flags == kWrapped);
   CHECK(wrapped.total == doctest::Approx(1.1));
-  CHECK(counter.feed(200.0, 3 * kSecond).total == doctest::Approx(1.2));
+  CHECK(counter.feed(200.0, 3 * kMs).total == doctest::Approx(1.2));
+}
+
+TEST_CASE("a silence in which the counter may have wrapped unseen is unknown, not a small rise") {
+  // 10 J at 1 kW wrap in 10 ms: 0.2 J after a while may be 10.2 J or 20.2 J.
+  for (const Ns silence : {10 * kMs, 11 * kMs, kSecond}) {
+    CounterUnwrap counter(energy(10'000.0));
+    counter.feed(1'000.0, 0);
+    const auto step = counter.feed(1'200.0, silence);
+    CAPTURE(silence);
+    CHECK(step.flags == (silence == 10 * kMs ? kOk : kReset));
+    CHECK(step.total == doctest::Approx(silence == 10 * kMs ? 0.2 : 0.0));
+    CHECK(counter.feed(1'300.0, silence + kMs).total == doctest::Approx(step.total + 0.1));
+  }
+  // One that was seen to stand still did not go round.
+  CounterUnwrap idle(energy(10'000.0));
+  for (int i = 0; i < 100; ++i) CHECK(idle.feed(1'000.0, i * kMs).flags == kOk);
+  CHECK(idle.feed(1'200.0, 100 * kMs).total == doctest::Approx(0.2));
 }
 
 TEST_CASE("other falls and rises that nothing could make are resets") {
