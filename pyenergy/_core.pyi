@@ -64,6 +64,11 @@ class Channel:
         gauge, or counter (only differences mean anything).
         """
     @property
+    def modulus(self) -> float:
+        """
+        Raw value at which a counter wraps; 0: it does not.
+        """
+    @property
     def name(self) -> str:
         """
         Unique in a device: power, energy, sm_clock, ...
@@ -136,7 +141,7 @@ class DeviceInfo:
     @property
     def kind(self) -> str:
         """
-        "gpu" or "cpu"
+        gpu, cpu, dram, platform, module, rail or sensor
         """
     @property
     def mig_enabled(self) -> bool: ...
@@ -146,6 +151,11 @@ class DeviceInfo:
     def name(self) -> str: ...
     @property
     def notes(self) -> list[str]: ...
+    @property
+    def part_of(self) -> str:
+        """
+        argument of the same source's device that contains it, or empty
+        """
     @property
     def pci_bus_id(self) -> str: ...
     @property

@@ -301,6 +301,8 @@ void register_channel(py::module_& m) {
           "group", [](const Channel& c) { return c.group == ReadGroup::kFast ? "fast" : "slow"; },
           "fast: read at the sampling rate; slow: at about 10 Hz.")
       .def_readonly("scale", &Channel::scale, "SI value = raw value * scale.")
+      .def_readonly("modulus", &Channel::modulus,
+                    "Raw value at which a counter wraps; 0: it does not.")
       .def_readonly("valid_min", &Channel::valid_min, "Smaller readings are invalid, SI.")
       .def_readonly("valid_max", &Channel::valid_max, "Larger readings are invalid, SI.")
       .def_readonly("source", &Channel::source, "What is read.")

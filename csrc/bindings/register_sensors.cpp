@@ -35,7 +35,7 @@ void refuse_unknown(const py::dict& from, const std::set<std::string>& known) {
 DeviceInfo device_from(const py::KWArgs<py::object>& fields) {
   refuse_unknown(fields, {"source", "kind", "index", "uuid", "name", "pci_bus_id", "architecture",
                           "driver", "power_min_w", "power_max_w", "speed_score", "mig_enabled",
-                          "mig_uuids", "argument", "facts", "notes"});
+                          "mig_uuids", "argument", "part_of", "facts", "notes"});
   DeviceInfo info;
   take(fields, "source", info.source);
   take(fields, "kind", info.kind);
@@ -51,6 +51,7 @@ DeviceInfo device_from(const py::KWArgs<py::object>& fields) {
   take(fields, "mig_enabled", info.mig_enabled);
   take(fields, "mig_uuids", info.mig_uuids);
   take(fields, "argument", info.argument);
+  take(fields, "part_of", info.part_of);
   take(fields, "notes", info.notes);
   py::dict facts;
   take(fields, "facts", facts);
@@ -149,7 +150,7 @@ void bind_device(py::module_& m) {
   py::class_<DeviceInfo>(m, "DeviceInfo", "A device that a source has found; read-only.")
       .def(py::init(&device_from))
       .def_readonly("source", &DeviceInfo::source)
-      .def_readonly("kind", &DeviceInfo::kind, "\"gpu\" or \"cpu\"")
+      .def_readonly("kind", &DeviceInfo::kind, "gpu, cpu, dram, platform, module, rail or sensor")
       .def_readonly("index", &DeviceInfo::index, "in the source's own order (NVML: PCI bus order)")
       .def_readonly("uuid", &DeviceInfo::uuid)
       .def_readonly("name", &DeviceInfo::name)
@@ -162,6 +163,8 @@ void bind_device(py::module_& m) {
       .def_readonly("mig_enabled", &DeviceInfo::mig_enabled)
       .def_readonly("mig_uuids", &DeviceInfo::mig_uuids)
       .def_readonly("argument", &DeviceInfo::argument)
+      .def_readonly("part_of", &DeviceInfo::part_of,
+                    "argument of the same source's device that contains it, or empty")
       .def_property_readonly("facts", &facts_of)
       .def_readonly("notes", &DeviceInfo::notes)
       .def("__repr__", &repr);

@@ -15,9 +15,11 @@
 namespace pyenergy {
 
 struct DeviceInfo {
-  std::string source;  // the registry's name: "nvml", "dcgm", "sim", "replay", ...
-  std::string kind;    // "gpu" or "cpu"
-  int index = 0;       // in the source's own order (NVML: PCI bus order)
+  std::string source;  // the registry's name: "nvml", "dcgm", "rapl", "sim", ...
+  // "gpu", "cpu" (a package), "dram", "platform" (all of a board), "module" (a CPU and its GPU, or
+  // all of a Jetson), "rail" (a part of one), "sensor" (what it covers is not known)
+  std::string kind;
+  int index = 0;  // in the source's own order (NVML: PCI bus order)
   std::string uuid;
   std::string name;
   std::string pci_bus_id;    // "00000000:01:00.0", or empty
@@ -30,6 +32,7 @@ struct DeviceInfo {
   bool mig_enabled = false;
   std::vector<std::string> mig_uuids;
   std::string argument;  // what the source needs to open it again (a path, a preset)
+  std::string part_of;   // `argument` of the same source's device that contains it, or empty
   std::vector<std::pair<std::string, std::string>> facts;  // shown by doctor, in this order
   std::vector<std::string> notes;                          // what a user must know
 };

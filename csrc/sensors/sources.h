@@ -16,6 +16,14 @@ std::unique_ptr<Sensor> open_nvml(const DeviceInfo& info, std::shared_ptr<Clock>
 SourceReport enumerate_dcgm(const std::string& argument);
 std::unique_ptr<Sensor> open_dcgm(const DeviceInfo& info, std::shared_ptr<Clock> clock);
 
+// Packages, their DRAM and the platform: rapl.cpp.
+SourceReport enumerate_rapl(const std::string& argument);
+std::unique_ptr<Sensor> open_rapl(const DeviceInfo& info, std::shared_ptr<Clock> clock);
+
+// Whatever hwmon and IIO show of power and energy: hwmon.cpp.
+SourceReport enumerate_hwmon(const std::string& argument);
+std::unique_ptr<Sensor> open_hwmon(const DeviceInfo& info, std::shared_ptr<Clock> clock);
+
 SourceReport enumerate_sim(const std::string& argument);
 std::unique_ptr<Sensor> open_sim(const DeviceInfo& info, std::shared_ptr<Clock> clock);
 

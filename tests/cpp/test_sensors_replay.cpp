@@ -112,7 +112,8 @@ TEST_CASE("a recording that cannot be replayed is refused") {
 TEST_CASE("the registry names its sources and refuses others") {
   CHECK(find_source("nvml").name == "nvml");
   CHECK((find_source("estimate").open == open_estimate));
-  CHECK_THROWS_WITH_AS(find_source("amd"), doctest::Contains("nvml, dcgm, sim, replay, estimate"),
+  CHECK_THROWS_WITH_AS(find_source("amd"),
+                       doctest::Contains("nvml, dcgm, rapl, hwmon, sim, replay, estimate"),
                        std::invalid_argument);
 }
 
