@@ -44,10 +44,13 @@ class CounterModel:
         coverage: float = 1.0,
     ) -> None:
         usable = runs.usable
-        if int(usable.sum()) < 2:
-            raise NoReadingsError("the energy counter did not move in the recording")
+        # The same value once more is no update: where a counter stands still, nothing is known.
+        again = (runs.flags & np.uint32(_core.FLAG_CONTINUES)) != 0
+        usable &= ~again | (np.cumsum(usable) == 1)
         t = np.asarray((runs.t_first_ns + runs.read_first_ns)[usable] // 2)
         total = np.asarray(runs.value[usable])
+        if len(total) < 2 or not total[-1] > total[0]:
+            raise NoReadingsError("the energy counter did not move in the recording")
         dt = np.maximum(np.diff(t), 1) / NS_PER_S
         rate = np.diff(total) / dt
         low = 0.0 if np.isnan(power_min_w) else power_min_w
