@@ -62,9 +62,10 @@ class trace:
     Parameters
     ----------
     devices : str, int or list of them
-        ``"auto"`` (every visible GPU; a CPU estimate only if nothing real can be read, with an
-        `EstimateWarning`), ``"gpu"``, ``"gpu:0"``, a UUID, ``"cpu"``, ``"sim:a100"``,
-        ``"replay:FILE"``, ``"estimate"``, or several.
+        ``"auto"`` (every visible GPU, without one the CPU; an estimate of it only if nothing real
+        can be read, with an `EstimateWarning`), ``"gpu"``, ``"gpu:0"``, a UUID, ``"cpu"``,
+        ``"dram"``, ``"psys"``, ``"hwmon:NAME"``, ``"sim:a100"``, ``"replay:FILE"``,
+        ``"estimate"``, or several.
     rate_hz : float, optional
         Polls per second, at most 20 000; None: 1000.
     pacing : str

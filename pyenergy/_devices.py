@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Union
 
 from . import _core
+from ._overlaps import refuse_overlaps
 from ._visible import visible_gpus
 from .errors import DeviceError, EstimateWarning, RecordingError
 from .recording.series import DeviceMeta
@@ -31,7 +32,11 @@ _ENVIRONMENT = (
     "PYENERGY_DCGM",
     "PYENERGY_DCGM_LIBRARY",
     "PYENERGY_PROC_ROOT",
+    "PYENERGY_SYSFS_ROOT",
+    "PYENERGY_DEV_ROOT",
 )
+# Requests for the CPU's own counters, and the kind of device that RAPL gives for each.
+_RAPL = {"cpu": "cpu", "dram": "dram", "psys": "platform"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class Device:
     Attributes
     ----------
     id : str
-        ``gpu:0`` counts in this process's visible order (CUDA's), ``cpu:0`` in sockets.
+        ``gpu:0`` counts in this process's visible order (CUDA's), ``cpu:0`` and ``dram:0`` in
+        sockets; ``hwmon:amdgpu`` has its sensor's name.
     meta : DeviceMeta
         Identity (UUID, PCI bus id, name) and bounds of its power.
     info : pyenergy._core.DeviceInfo
@@ -72,14 +78,18 @@ _cache_lock = threading.Lock()
 
 
 def devices() -> list[Device]:
-    """Every device this process may measure: visible GPUs, then CPUs (perhaps estimated).
+    """Every device this process may measure: visible GPUs, then CPUs (perhaps estimated), what
+    else RAPL counts, and what hwmon and IIO show. Some contain others.
 
     Raises
     ------
     DeviceError
         When ``CUDA_VISIBLE_DEVICES`` names a device that does not exist.
     """
-    return [*_gpus(), *_cpus()]
+    found: dict[tuple[str, str, int, str], Device] = {}
+    for device in [*_gpus(), *_cpus(), *_rapl("dram"), *_rapl("psys"), *_hwmon()]:
+        found.setdefault(device.key, device)
+    return list(found.values())
 
 
 def resolve(request: DevicesLike) -> tuple[Device, ...]:
@@ -88,18 +98,22 @@ def resolve(request: DevicesLike) -> tuple[Device, ...]:
     Parameters
     ----------
     request : str, int or iterable of them
-        ``"auto"``: every visible GPU, and only if nothing real can be read an estimate of the CPU,
-        with an `EstimateWarning`. ``"gpu"``: every visible GPU. ``"gpu:1"`` or ``1``: one in
-        visible order. ``"GPU-4e81"``: by UUID or unique prefix. ``"cpu"``, ``"cpu:0"``,
-        ``"estimate"``: CPU package. ``"dcgm"``, ``"dcgm:0"``, ``"dcgm:HOST:PORT"``,
-        ``"dcgm:HOST:PORT/0"``: GPUs as a DCGM host engine reads them. ``"sim:a100"``,
-        ``"sim:a100,h100"``: simulated GPUs. ``"replay:FILE"``: a recording fed back as if live.
-        Several may be joined by ``+`` or given as a list.
+        ``"auto"``: every visible GPU (where NVIDIA's driver shows none, those of hwmon, or a
+        Jetson's module); without one the CPU; only if nothing real can be read an estimate of it,
+        with an `EstimateWarning`. ``"gpu"``: every visible NVIDIA GPU. ``"gpu:1"`` or ``1``: one
+        in visible order. ``"GPU-4e81"``: by UUID or unique prefix. ``"cpu"``, ``"cpu:0"``: CPU
+        packages, measured where they can be, else estimated; ``"rapl"``: measured or an error;
+        ``"estimate"``. ``"dram"``, ``"dram:0"``: their memory. ``"psys"``: the platform, which
+        contains both. ``"hwmon:NAME"``: a sensor of hwmon or IIO, ``"hwmon"``: all of them.
+        ``"dcgm"``, ``"dcgm:0"``, ``"dcgm:HOST:PORT"``, ``"dcgm:HOST:PORT/0"``: GPUs as a DCGM host
+        engine reads them. ``"sim:a100"``, ``"sim:a100,h100"``: simulated GPUs. ``"replay:FILE"``: a
+        recording fed back as if live. Several may be joined by ``+`` or given as a list.
 
     Raises
     ------
     DeviceError
-        Naming the request and what exists.
+        Naming the request and what exists; also for devices that contain each other, whose sum
+        would count the same joules twice.
     """
     names = _names(request)
     key = (names, *(os.environ.get(name) for name in _ENVIRONMENT))
@@ -149,6 +163,7 @@ def _resolve(names: tuple[str, ...]) -> tuple[Device, ...]:
     for name in names:
         for device in _one(name):
             found.setdefault(device.key, device)
+    refuse_overlaps(list(found.values()))
     return _distinct_ids(list(found.values()))
 
 
@@ -161,11 +176,13 @@ def _distinct_ids(found: list[Device]) -> tuple[Device, ...]:
         if device.info.source == "nvml":
             out.append(device)
             continue
-        kind, number = device.id.split(":")[0], int(device.id.split(":")[1])
-        while f"{kind}:{number}" in used:
+        kind, _, name = device.id.partition(":")
+        number = int(name) if name.isdecimal() else 0  # a name is its sensor's own
+        new_id = device.id
+        while new_id in used:
             number += 1
-        used.add(f"{kind}:{number}")
-        new_id = f"{kind}:{number}"
+            new_id = f"{kind}:{number}"
+        used.add(new_id)
         out.append(replace(device, id=new_id, meta=replace(device.meta, id=new_id)))
     return tuple(out)
 
@@ -178,6 +195,13 @@ def _one(name: str) -> list[Device]:
         return _pick(_gpus(), argument, name)
     if source == "cpu":
         return _pick(_cpus(), argument, name)
+    if source in _RAPL:
+        return _pick(_rapl(source), argument, name)
+    if name == "rapl":
+        return _pick(_rapl("cpu"), "", name)
+    if source == "hwmon":
+        _from_source("hwmon", argument)  # an error with its reason where there is nothing
+        return _hwmon(argument)
     if source == "estimate":
         return _from_source("estimate", argument)
     if source == "dcgm":
@@ -190,14 +214,15 @@ def _one(name: str) -> list[Device]:
         return _by_uuid(name)
     raise DeviceError(
         f"unknown device {name!r}. This machine has: {_listing()}. Also: 'auto', 'gpu', 'cpu', "
-        "a GPU's UUID, 'dcgm:0', 'sim:a100', 'replay:FILE', 'estimate'"
+        "'dram', 'psys', 'hwmon:NAME', a GPU's UUID, 'dcgm:0', 'sim:a100', "
+        "'replay:FILE', 'estimate'"
     )
 
 
 def _auto() -> list[Device]:
     gpus = _gpus()
     readable = [gpu for gpu in gpus if _has_power(gpu)]
-    found = readable or _cpus()
+    found = readable or _other_gpus() or _cpus()
     if not found:
         reason = _core.enumerate("nvml").reason
         raise DeviceError(
@@ -206,6 +231,15 @@ def _auto() -> list[Device]:
     left_out = [f"{g} has no readable power and is not counted" for g in gpus if g not in readable]
     first = replace(found[0].meta, notes=(*found[0].meta.notes, *left_out))
     return [replace(found[0], meta=first), *found[1:]]
+
+
+def _other_gpus() -> list[Device]:
+    """GPUs that NVIDIA's driver does not show, or else all of a Jetson's module."""
+    for kind in ("gpu", "module"):
+        found = [d for d in _hwmon() if d.info.kind == kind]
+        if found:
+            return found
+    return []
 
 
 def channels_of(device: Device) -> list[_core.Channel]:
@@ -233,11 +267,11 @@ def _pick(candidates: list[Device], argument: str, name: str) -> list[Device]:
     if not argument:
         if candidates:
             return candidates
-        raise DeviceError(f"no device for {name!r}. {_why_no_gpu()}This machine has: {_listing()}")
+        raise DeviceError(f"no device for {name!r}. {_why_not(name)}This machine has: {_listing()}")
     for device in candidates:
         if device.id.split(":")[1] == argument:
             return [device]
-    raise DeviceError(f"no device {name!r}. {_why_no_gpu()}This machine has: {_listing()}")
+    raise DeviceError(f"no device {name!r}. {_why_not(name)}This machine has: {_listing()}")
 
 
 def _by_uuid(prefix: str) -> list[Device]:
@@ -252,9 +286,15 @@ def _by_uuid(prefix: str) -> list[Device]:
     raise DeviceError(f"{prefix!r} {problem}. This machine has: {_listing()}")
 
 
-def _why_no_gpu() -> str:
-    report = _core.enumerate("nvml")
-    return "" if report.available else f"NVIDIA GPUs: {report.reason}. "
+def _why_not(name: str) -> str:
+    what, source = (
+        ("RAPL", "rapl") if name.partition(":")[0] in (*_RAPL, "rapl") else ("NVIDIA GPUs", "nvml")
+    )
+    report = _core.enumerate(source)
+    if report.available:
+        return ""
+    fix = f" (fix: {report.fix})" if source == "rapl" and report.fix else ""
+    return f"{what}: {report.reason}{fix}. "
 
 
 def _listing() -> str:
@@ -275,9 +315,23 @@ def _gpus() -> list[Device]:
 
 
 def _cpus() -> list[Device]:
+    """CPU packages: by RAPL, else by hwmon (Grace), else the estimate."""
+    by_hwmon = [info for info in _core.enumerate("hwmon").devices if info.kind == "cpu"]
+    infos = by_hwmon or _core.enumerate("estimate").devices
+    return _rapl("cpu") or [_device(f"cpu:{i}", info, ()) for i, info in enumerate(infos)]
+
+
+def _rapl(request: str) -> list[Device]:
     return [
-        _device(f"cpu:{i}", info, ()) for i, info in enumerate(_core.enumerate("estimate").devices)
+        _device(f"{request}:{info.index}", info, ())
+        for info in _core.enumerate("rapl").devices
+        if info.kind == _RAPL[request]
     ]
+
+
+def _hwmon(argument: str = "") -> list[Device]:
+    found = _core.enumerate("hwmon", argument).devices
+    return [_device(f"hwmon:{info.argument}", info, ()) for info in found]
 
 
 def _from_source(source: str, argument: str) -> list[Device]:

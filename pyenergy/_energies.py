@@ -148,7 +148,8 @@ class DeviceEnergies:
                         f"that looks at {coverage:.0%} of the time; the uncertainty has both"
                     )
                 what = f"difference of the energy counter ({counter.source})"
-                return by_counter, what, "energy", prior_for("", counter.source)
+                prior = prior_for(device.meta.architecture, counter.source)
+                return by_counter, what, "energy", prior
             except NoReadingsError:
                 pass
         raise NoReadingsError(f"{device.meta.id} ({device.meta.name}): {why_nothing(device)}")

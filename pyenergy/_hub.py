@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import threading
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from .sensor.profile import find_profile
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ._devices import Device
     from .config import Sampling
     from .sensor.profile import Profile
@@ -39,6 +42,7 @@ class SharedStream:
     priors: dict[str, SensorPrior]
     period_ns: int
     edge: bool
+    longest_poll_ns: int  # that a wrapping counter allows, however rarely one would poll
     # The recording that is known to hold a usable reading: who joins it need not wait for one.
     ready: _core.Recording | None = None
 
@@ -90,11 +94,23 @@ def acquire(device: Device, sampling: Sampling) -> SharedStream:
 
 
 def _same_options(shared: SharedStream, sampling: Sampling) -> bool:
-    """A stopped stream is started again when it would be created alike; a replay never is."""
-    if shared.stream.running or shared.device.info.source == "replay":
+    """A stopped stream is started again when it would be created alike; a replay never is, nor
+    what reads files: those that are open may be of a module that was loaded anew since."""
+    if shared.stream.running or shared.device.info.source in ("replay", "rapl", "hwmon"):
         return False
     seed = _seed_ns(shared.device, shared.priors, sampling)
-    return shared.period_ns == sampling.period_ns and shared.edge == bool(seed)
+    period_ns = min(sampling.period_ns, shared.longest_poll_ns)
+    return shared.period_ns == period_ns and shared.edge == bool(seed)
+
+
+def _longest_poll_ns(channels: Iterable[_core.Channel]) -> int:
+    """Half the time in which the largest power that there may be takes a counter once around."""
+    times_s = [
+        c.modulus * c.scale / c.valid_max / 2
+        for c in channels
+        if c.kind == "counter" and c.modulus > 0 and math.isfinite(c.valid_max)
+    ]
+    return max(round(min(times_s) * NS_PER_S), 1) if times_s else _NEVER_NS
 
 
 def _seed_ns(device: Device, priors: dict[str, SensorPrior], sampling: Sampling) -> int:
@@ -111,6 +127,8 @@ def _seed_ns(device: Device, priors: dict[str, SensorPrior], sampling: Sampling)
 
 def _create(device: Device, sampling: Sampling) -> SharedStream:
     found = _devices.channels_of(device)
+    longest_poll_ns = _longest_poll_ns(found)
+    period_ns = min(sampling.period_ns, longest_poll_ns)
     channels = {c.name: ChannelMeta.of(c) for c in found}
     priors = {
         c.name: prior_for(device.meta.architecture, c.source, c.update_ns, c.window_ns, c.delay_ns)
@@ -127,15 +145,17 @@ def _create(device: Device, sampling: Sampling) -> SharedStream:
         gap_ns = _NEVER_NS  # a recording says itself where its gaps are
     elif power is not None and power.update_ns > 0:
         # Polls that pause for less than one update period can miss no update.
-        gap_ns = max(power.update_ns, 10 * sampling.period_ns)
+        gap_ns = max(power.update_ns, 10 * period_ns)
+    elif power is None and "energy" in channels:
+        gap_ns = longest_poll_ns  # a counter counts on while nobody looks
     stream = _core.Stream(
         device.info,
-        period_ns=sampling.period_ns,
+        period_ns=period_ns,
         pacing="edge" if seed else "fixed",
         seeds_ns=[seed if c.name == "power" else 0 for c in found] if seed else [],
         gap_ns=gap_ns,
     )
-    return SharedStream(device, stream, channels, priors, sampling.period_ns, bool(seed))
+    return SharedStream(device, stream, channels, priors, period_ns, bool(seed), longest_poll_ns)
 
 
 def _profile(device: Device) -> Profile | None:

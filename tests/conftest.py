@@ -40,6 +40,9 @@ def _no_inherited_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         if name in os.environ:
             monkeypatch.delenv(name)
     monkeypatch.setenv("PYENERGY_DCGM", "off")  # tests of DCGM delete it
+    # Nor may the sensors that its CPU happens to have: those tests name a tree of their own.
+    for root in ("PYENERGY_SYSFS_ROOT", "PYENERGY_DEV_ROOT"):
+        monkeypatch.setenv(root, "/nowhere")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ __all__ = ["command"]
 
 
 def command() -> None:
-    """List the devices this process can measure, in its own (CUDA's) order."""
+    """List the devices this process can measure: GPUs in its own (CUDA's) order."""
     console = Console(highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("id", "name", "reads", "power range", "UUID"):
@@ -34,5 +34,8 @@ def command() -> None:
     report = _core.enumerate("nvml")
     if not report.available:
         console.print(f"· NVIDIA GPUs: {report.reason}", markup=False)
+    report = _core.enumerate("rapl")
+    if report.reason:
+        console.print(f"· RAPL: {report.reason}", markup=False, soft_wrap=True)
     if not found:
         console.print("nothing can be read here; 'pyenergy doctor' says why")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["calibration_lines", "command"]
 
 _OLD_S = 180 * 86_400
+_UNREAL = ("sim", "replay")
 
 
 def command(
@@ -50,7 +51,9 @@ def _print_sources(console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Sources", title_justify="left")
     for name in ("source", "state", "detail"):
         table.add_column(name)
-    for source in ("nvml", "dcgm", "estimate"):
+    for source in _core.sources():
+        if source in _UNREAL:
+            continue
         report = _core.enumerate(source)
         state = "[green]available[/]" if report.available else "[yellow]not available[/]"
         detail = escape(report.reason) or f"{len(report.devices)} device(s)"

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..units import NS_PER_MS, NS_PER_S
+from .host_catalog import host_gain
 from .response import Response, ResponsePrior
 
 __all__ = ["POWER_CHANNELS", "SensorPrior", "prior_for"]
@@ -169,6 +170,10 @@ def prior_for(
     if source.startswith("estimate"):
         stated = _stated(update_ns, window_ns, delay_ns, "the estimate's own definition")
         return replace(stated, gain_u=ESTIMATE_U, offset_u_w=0.0)
+    if (host := host_gain(source, architecture)) is not None:
+        gain_u, offset_u_w, origin = host
+        stated = _stated(update_ns, window_ns, delay_ns, origin)
+        return replace(stated, gain_u=gain_u, offset_u_w=offset_u_w)
     if update_ns >= 0 and source == "readings":
         # A log rarer than any sensor: what its readings averaged cannot be told any more.
         return replace(_stated(update_ns, window_ns, delay_ns, "a log"), responses=())
