@@ -10,15 +10,16 @@
 namespace pyenergy {
 
 const std::vector<Source>& sources() {
+  // clang-format off
   static const std::vector<Source> list = {
       {"nvml", enumerate_nvml, open_nvml},
-      {"dcgm", enumerate_dcgm, open_dcgm},
       {"rapl", enumerate_rapl, open_rapl},
       {"hwmon", enumerate_hwmon, open_hwmon},
       {"sim", enumerate_sim, open_sim},
       {"replay", enumerate_replay, open_replay},
       {"estimate", enumerate_estimate, open_estimate},
   };
+  // clang-format on
   return list;
 }
 
