@@ -69,7 +69,7 @@ def _examine(device: Device, seconds: float, console: Console) -> None:
         console.print(f"  {name}: {value}", markup=False)
     for note in device.meta.notes:
         console.print(f"  [yellow]note:[/] {escape(note)}")
-    if device.info.kind == "gpu":
+    if device.info.kind == "gpu" and device.meta.uuid:  # a profile is kept by it
         for line in calibration_lines(device.meta, time.time()):
             console.print(f"  {line}", soft_wrap=True)
     try:

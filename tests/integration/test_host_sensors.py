@@ -148,6 +148,24 @@ def test_polls_are_never_so_rare_that_a_counter_wraps_unseen(host: HostTree) -> 
         shared.stream.stop(5.0)
 
 
+def test_perf_events_serve_where_powercap_is_closed(host: HostTree) -> None:
+    # The kernel's own clock event in the place of the energy event: 100 W are 1e-7 J a nanosecond.
+    pmu = "bus/event_source/devices/power"
+    host.write(f"{pmu}/type", 1)  # PERF_TYPE_SOFTWARE
+    host.write(f"{pmu}/cpumask", 0)
+    host.write(f"{pmu}/events/energy-pkg", "event=0x0")  # PERF_COUNT_SW_CPU_CLOCK
+    host.write(f"{pmu}/events/energy-pkg.scale", "1e-7")
+    host.write(f"{pmu}/events/energy-pkg.unit", "Joules")
+    host.zone("intel-rapl:0", "package-0").chmod(0)
+    with as_nobody():
+        report = _core.enumerate("rapl")
+        if not report.available:
+            pytest.skip(f"perf events are refused here: {report.reason}")
+        t = traced("auto")
+    assert "rapl.perf.package" in t.energy.method
+    assert_true(t.energy, 100.0 * t.duration_s)
+
+
 # Faults.
 
 
