@@ -13,6 +13,7 @@ const std::vector<Source>& sources() {
   // clang-format off
   static const std::vector<Source> list = {
       {"nvml", enumerate_nvml, open_nvml},
+      {"dcgm", enumerate_dcgm, open_dcgm},
       {"rapl", enumerate_rapl, open_rapl},
       {"hwmon", enumerate_hwmon, open_hwmon},
       {"sim", enumerate_sim, open_sim},
