@@ -23,6 +23,9 @@ __all__: list[str] = [
     "FLAG_MISSING",
     "FLAG_RESET",
     "FLAG_WRAPPED",
+    "LIVE_HEADER",
+    "LiveFiles",
+    "LiveTail",
     "ManualClock",
     "Recording",
     "SimCard",
@@ -31,16 +34,26 @@ __all__: list[str] = [
     "Stream",
     "SweepResult",
     "abandon_collector_after_fork",
+    "add_tail",
     "enumerate",
+    "follow",
+    "live_header",
     "now_ns",
     "open_channels",
     "register_replay",
+    "remove_tail",
     "replay_offset_ns",
+    "resume_counter",
+    "resume_run",
+    "resumed_recording",
     "sim_presets",
     "sources",
     "status_text",
     "sweep",
     "take_anchor",
+    "take_samples",
+    "unfollow",
+    "write_live",
 ]
 
 class Channel:
@@ -66,7 +79,7 @@ class Channel:
     @property
     def modulus(self) -> float:
         """
-        Raw value at which a counter wraps; 0: it does not.
+        Raw value at which a counter wraps; 0: never.
         """
     @property
     def name(self) -> str:
@@ -312,9 +325,19 @@ class Stream:
         Of the present or latest start.
         """
     @property
+    def ring_capacity(self) -> int:
+        """
+        Samples that the ring holds: a second's, at least 1024.
+        """
+    @property
     def running(self) -> bool:
         """
         Whether the thread runs.
+        """
+    @property
+    def slow_gap_ns(self) -> int:
+        """
+        The same of the slow channels, ns.
         """
 
 class EnergyCurve:
@@ -374,6 +397,30 @@ class EnergyCurve:
     def total(self) -> float:
         """
         Integral over all, unit of y times seconds.
+        """
+
+class LiveFiles:
+    """
+    Files that follow a recording, written every 50 ms.
+    """
+    @property
+    def error(self) -> int:
+        """
+        errno of the latest write; 0: everything is in the files.
+        """
+
+class LiveTail:
+    """
+    The latest samples of a sampler in a mapped file.
+    """
+    def __init__(
+        self,
+        path: str,
+        capacity: typing.SupportsInt | typing.SupportsIndex,
+        seed: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None:
+        """
+        A new file. OSError when it cannot be made; ENOTSUP where it would not be memory.
         """
 
 class Activity:
@@ -680,9 +727,35 @@ def abandon_collector_after_fork() -> None:
     In a forked child: forget the parent's collector thread.
     """
 
+def add_tail(stream: Stream, recording: Recording, tail: LiveTail) -> bool:
+    """
+    Let the stream's sampler write the tail too. False: it fills another recording by now, or
+    writes as many tails as it can.
+    """
+
 def enumerate(source: str, argument: str = "") -> SourceReport:
     """
     Look for a source's devices; absence is a report with a reason, never an exception.
+    """
+
+def follow(
+    recording: Recording,
+    places: collections.abc.Sequence[
+        tuple[
+            str,
+            typing.SupportsInt | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+        ]
+    ],
+) -> LiveFiles:
+    """
+    Write the recording to new files from now on: (path, seed, first row) of each channel.
+    OSError when one cannot be made.
+    """
+
+def live_header(what: str, rows: typing.SupportsInt | typing.SupportsIndex) -> bytes:
+    """
+    The header of a live file: of 'rows' or of the 'tail'.
     """
 
 def now_ns() -> int:
@@ -710,9 +783,52 @@ def register_replay(
     their fields. One element of the arrays per sample: time, SI value, index of its channel.
     """
 
+def remove_tail(stream: Stream, tail: LiveTail) -> None:
+    """
+    Let the tail be.
+    """
+
 def replay_offset_ns(key: str) -> int | None:
     """
     What its latest opening added to the recorded times; None before the first.
+    """
+
+def resume_counter(
+    recording: Recording,
+    channel: typing.SupportsInt | typing.SupportsIndex,
+    total: typing.SupportsFloat | typing.SupportsIndex,
+    raw: typing.SupportsFloat | typing.SupportsIndex | None,
+    moved_ns: typing.SupportsInt | typing.SupportsIndex,
+) -> None:
+    """
+    Go on from a counter's total (SI) where it read `raw`; None: the next reading is a reset.
+    """
+
+def resume_run(
+    recording: Recording,
+    channel: typing.SupportsInt | typing.SupportsIndex,
+    run: tuple[
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.SupportsFloat | typing.SupportsIndex,
+        typing.SupportsInt | typing.SupportsIndex,
+        typing.SupportsInt | typing.SupportsIndex,
+    ],
+) -> None:
+    """
+    Go on behind this run: (t_first_ns, read_first_ns, t_last_ns, read_last_ns, value, count,
+    flags).
+    """
+
+def resumed_recording(
+    channels: list[dict[str, typing.Any]],
+    gap_ns: typing.SupportsInt | typing.SupportsIndex,
+    slow_gap_ns: typing.SupportsInt | typing.SupportsIndex,
+) -> Recording:
+    """
+    An empty recording of channels given as dicts of their fields, to be filled by hand.
     """
 
 def sim_presets() -> list[str]: ...
@@ -748,6 +864,29 @@ def take_anchor(triples: typing.SupportsInt | typing.SupportsIndex = 64) -> tupl
     known to width_ns; the narrowest of `triples` attempts.
     """
 
+def take_samples(
+    recording: Recording,
+    t_ns: numpy.ndarray,
+    read_ns: numpy.ndarray,
+    value: numpy.ndarray,
+    channel: numpy.ndarray,
+    flags: numpy.ndarray,
+    status: numpy.ndarray,
+) -> None:
+    """
+    Samples as the sampler took them: raw values, one element of the arrays each.
+    """
+
+def unfollow(recording: Recording, files: LiveFiles) -> None:
+    """
+    Write the files no more.
+    """
+
+def write_live(recording: Recording) -> None:
+    """
+    Bring all files that follow the recording up to date.
+    """
+
 FLAG_CONTINUES: int = 16
 FLAG_ESTIMATE: int = 32
 FLAG_GAP_BEFORE: int = 4
@@ -755,4 +894,5 @@ FLAG_INVALID: int = 2
 FLAG_MISSING: int = 1
 FLAG_RESET: int = 8
 FLAG_WRAPPED: int = 64
+LIVE_HEADER: int = 512
 __version__: str

@@ -15,6 +15,10 @@ namespace py = pybind11;
 
 namespace pyenergy {
 
+struct Channel;
+// From a dict of its fields. TypeError, ValueError for what is no channel.
+Channel channel_from(const py::dict& fields);
+
 // The array types that cross the boundary, named once.
 using TimeArray = py::array_t<std::int64_t, py::array::c_style>;   // ns of CLOCK_MONOTONIC
 using ValueArray = py::array_t<double, py::array::c_style>;        // SI
@@ -43,6 +47,7 @@ class Unlocked {
 
 void register_channel(py::module_& m);    // what a channel measures: needed by all that follow
 void register_activity(py::module_& m);   // spans and their overlap with windows
+void register_live(py::module_& m);       // recordings that outlive their process
 void register_core(py::module_& m);       // clock, stream, recording, energy curve
 void register_sweepline(py::module_& m);  // energy by operation and gap
 void register_sim(py::module_& m);        // the simulated GPU's control

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   pyenergy::register_channel(m);
   pyenergy::register_sensors(m);
   pyenergy::register_core(m);
+  pyenergy::register_live(m);
   pyenergy::register_activity(m);
   pyenergy::register_sweepline(m);
   pyenergy::register_sim(m);

@@ -229,6 +229,10 @@ void register_stream(py::module_& m) {
           "Poll `steps` times in this thread; ValueError unless the clock is manual.")
       .def_property_readonly("recording", &Stream::recording, "Of the present or latest start.")
       .def_property_readonly("gap_ns", &Stream::gap, "A longer silence between reads is a gap, ns.")
+      .def_property_readonly("slow_gap_ns", &Stream::slow_gap, "The same of the slow channels, ns.")
+      .def_property_readonly(
+          "ring_capacity", [](const Stream& s) { return s.options().ring_capacity; },
+          "Samples that the ring holds: a second's, at least 1024.")
       .def_property_readonly(
           "dropped",
           [](const Stream& s) { return s.stats().dropped.load() + s.recording()->lost(); },
@@ -301,8 +305,7 @@ void register_channel(py::module_& m) {
           "group", [](const Channel& c) { return c.group == ReadGroup::kFast ? "fast" : "slow"; },
           "fast: read at the sampling rate; slow: at about 10 Hz.")
       .def_readonly("scale", &Channel::scale, "SI value = raw value * scale.")
-      .def_readonly("modulus", &Channel::modulus,
-                    "Raw value at which a counter wraps; 0: it does not.")
+      .def_readonly("modulus", &Channel::modulus, "Raw value at which a counter wraps; 0: never.")
       .def_readonly("valid_min", &Channel::valid_min, "Smaller readings are invalid, SI.")
       .def_readonly("valid_max", &Channel::valid_max, "Larger readings are invalid, SI.")
       .def_readonly("source", &Channel::source, "What is read.")

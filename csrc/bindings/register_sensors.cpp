@@ -71,6 +71,8 @@ Enum one_of(const py::dict& fields, const char* key, const char* first, const ch
                         "'");
 }
 
+}  // namespace
+
 Channel channel_from(const py::dict& fields) {
   refuse_unknown(fields,
                  {"name", "unit", "kind", "group", "scale", "modulus", "valid_min", "valid_max",
@@ -92,6 +94,8 @@ Channel channel_from(const py::dict& fields) {
   channel.group = one_of<ReadGroup>(fields, "group", "fast", "slow");
   return channel;
 }
+
+namespace {
 
 struct SampleArrays {
   const TimeArray& t_ns;

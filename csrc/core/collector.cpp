@@ -60,6 +60,25 @@ std::uint64_t Recording::lost() const {
   return lost;
 }
 
+void Recording::add_live(std::shared_ptr<LiveFiles> files) {
+  const std::lock_guard lock(mutex_);
+  live_.push_back(std::move(files));
+}
+
+void Recording::remove_live(const std::shared_ptr<LiveFiles>& files) {
+  const std::lock_guard lock(mutex_);
+  std::erase(live_, files);
+}
+
+void Recording::write_live() {
+  std::vector<std::shared_ptr<LiveFiles>> live;
+  {
+    const std::lock_guard lock(mutex_);
+    live = live_;
+  }
+  for (const auto& files : live) files->write(*this);
+}
+
 std::atomic<Collector*>& Collector::current() {
   static std::atomic<Collector*> collector{new Collector};
   return collector;

@@ -10,6 +10,7 @@
 #include "core/channel.h"
 #include "core/column_store.h"
 #include "core/counter.h"
+#include "core/live_files.h"
 #include "core/sample.h"
 
 namespace pyenergy {
@@ -30,6 +31,18 @@ class Recording {
   // Samples that found no memory, were out of time order or name no channel. Takes the mutex.
   std::uint64_t lost() const;
 
+  // Files that follow this recording until they are removed; the collector writes them each round.
+  void add_live(std::shared_ptr<LiveFiles> files);
+  void remove_live(const std::shared_ptr<LiveFiles>& files);
+  // Takes each file's mutex, then this one.
+  void write_live();
+
+  // To take up what another process left, before the first take().
+  void resume(std::size_t channel, const Run& last) { stores_.at(channel)->resume(last); }
+  void resume_counter(std::size_t channel, double total, std::optional<double> raw, Ns moved) {
+    counters_.at(channel).resume(total, raw, moved);
+  }
+
  private:
   struct Checked {
     double value;
@@ -41,6 +54,7 @@ class Recording {
   std::vector<std::unique_ptr<RunStore>> stores_;
   std::vector<CounterUnwrap> counters_;  // one per channel, unused for gauges
   std::uint64_t strangers_ = 0;          // samples that name no channel
+  std::vector<std::shared_ptr<LiveFiles>> live_;
   mutable std::mutex mutex_;
 };
 

@@ -84,6 +84,15 @@ class RunStore {
   // Ends the open run, so that rows() shows everything seen so far. An equal reading that follows
   // starts a run with kContinues.
   void seal() noexcept;
+  // The run that rows() does not show yet; null: there is none. Under the writer's mutex.
+  const Run* open_run() const noexcept { return has_open_ ? &open_ : nullptr; }
+  // Takes up, in a store that is still empty, behind a run that another process kept last: an equal
+  // reading goes on with it.
+  void resume(const Run& last) noexcept {
+    open_ = last;
+    has_open_ = reserve_row(0);
+    last_t_.store(last.t_last, std::memory_order_release);
+  }
 
   std::size_t size() const noexcept { return size_.load(std::memory_order_acquire); }
   std::uint64_t lost() const noexcept { return lost_; }

@@ -2,6 +2,7 @@
 // Counter readings to totals.
 #include "core/counter.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -38,12 +39,25 @@ CounterUnwrap::Step CounterUnwrap::feed(double raw, Ns t) noexcept {
     rise = 0.0;
     flags = kReset;
   }
+  if (lost_) flags = kReset;
+  lost_ = false;
   if (!seen_ || raw != last_raw_) last_move_ = t;
   seen_ = true;
   last_t_ = t;
   last_raw_ = raw;
   total_ += rise;
   return {total_ * scale_, flags};
+}
+
+void CounterUnwrap::resume(double total, std::optional<double> raw, Ns moved) noexcept {
+  total_ = total / scale_;
+  // Counters count in whole units: the total is to be the very number that it was.
+  const double whole = std::round(total_);
+  if (std::abs(total_ - whole) <= 1e-9 * std::max(1.0, std::abs(whole))) total_ = whole;
+  seen_ = raw.has_value();
+  lost_ = !seen_;
+  last_raw_ = raw.value_or(0.0);
+  last_move_ = moved;
 }
 
 }  // namespace pyenergy

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "core/channel.h"
 #include "core/sample.h"
@@ -24,6 +25,9 @@ class CounterUnwrap {
   // step is flagged, and what was used meanwhile is unknown. So is a step after so long a silence
   // that the counter may have wrapped once more than the readings show.
   Step feed(double raw, Ns t) noexcept;
+  // Takes up where another process stood: at `total` (SI) with the counter at `raw`, which last
+  // moved at `moved`. Without `raw` what was used since is unknown: the next reading is a reset.
+  void resume(double total, std::optional<double> raw, Ns moved) noexcept;
 
  private:
   bool possible(double rise, Ns t) const noexcept;
@@ -34,6 +38,7 @@ class CounterUnwrap {
   double total_ = 0.0;  // raw units: sums of integers stay exact
   Ns last_move_ = 0, last_t_ = 0;
   bool seen_ = false;
+  bool lost_ = false;  // resumed without knowing where the counter stood
 };
 
 }  // namespace pyenergy

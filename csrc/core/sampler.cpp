@@ -35,6 +35,7 @@ bool Sampler::step(const std::atomic<bool>& stop) noexcept {
   const Ns deadline = pacer_.next(now);
   if (!wait_until(deadline, stop, now)) return false;
   stats_.lateness.add(now - deadline);
+  tails_.begin_step();
   now = poll(ReadGroup::kFast, now);
   add(stats_.polls);
   if (slow_due(now)) {
@@ -85,6 +86,7 @@ void Sampler::push(Sample sample) noexcept {
   if ((sample.flags & kMissing) != 0) add(stats_.failed_reads);
   std::uint8_t& owed = owed_[sample.channel];
   if (owed != 0) sample.flags |= kGapBefore;
+  tails_.push(sample);  // before the ring: what is kept as a row has been in the tail
   if (ring_.try_push(sample)) {
     owed = 0;
     add(stats_.samples);

@@ -10,6 +10,7 @@
 #include "core/clock.h"
 #include "core/collector.h"
 #include "core/histogram.h"
+#include "core/live_tail.h"
 #include "core/pacer.h"
 #include "core/sensor.h"
 #include "core/spsc_ring.h"
@@ -45,6 +46,7 @@ class Sampler {
   static constexpr Ns kSlice = 50 * kMs;
   bool step(const std::atomic<bool>& stop) noexcept;
   const Pacer& pacer() const noexcept { return pacer_; }
+  TailSet& tails() noexcept { return tails_; }
 
  private:
   bool wait_until(Ns deadline, const std::atomic<bool>& stop, Ns& now) noexcept;
@@ -64,6 +66,7 @@ class Sampler {
   SpscRing<Sample>& ring_;
   SamplerStats& stats_;
   Pacer pacer_;
+  TailSet tails_;
   const Ns slow_period_;
   Ns next_slow_ = 0;
   std::uint64_t missed_ = 0, relocks_ = 0;  // of pacer_, as far as stats_ has them
@@ -99,6 +102,10 @@ class Stream {
   // n steps in the calling thread, draining as it goes. Throws std::invalid_argument unless the
   // clock is manual and no thread runs.
   void run_inline(std::size_t steps);
+  // The sampler of `recording` also writes `tail` from its next step on. False: it has ended, or
+  // writes as many as it can.
+  bool add_tail(const Recording& recording, std::shared_ptr<LiveTail> tail);
+  void remove_tail(const std::shared_ptr<LiveTail>& tail);
   // After fork() in the child: the thread is gone and its locks may be held for ever. What it used
   // is leaked; acquire() throws from now on, and the other calls above do nothing.
   void abandon_after_fork() noexcept;
@@ -106,6 +113,7 @@ class Stream {
   const Sensor& sensor() const noexcept;
   const StreamOptions& options() const noexcept;  // defaults resolved
   Ns gap() const noexcept { return options().gap_ns; }
+  Ns slow_gap() const noexcept;                  // of the slow channels
   std::shared_ptr<Recording> recording() const;  // of the present or latest start
   const SamplerStats& stats() const noexcept;
 

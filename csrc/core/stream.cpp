@@ -44,6 +44,10 @@ std::size_t default_capacity(const StreamOptions& options, const Sensor& sensor)
   return std::bit_ceil(std::min(wanted, kLargestRing));
 }
 
+Ns slow_gap_of(const StreamOptions& options) noexcept {
+  return std::max(options.gap_ns, 10 * options.slow_period);
+}
+
 StreamOptions resolve(StreamOptions options, const Sensor& sensor) {
   check(options, sensor);
   if (options.ring_capacity == 0) options.ring_capacity = default_capacity(options, sensor);
@@ -59,8 +63,8 @@ StreamOptions resolve(StreamOptions options, const Sensor& sensor) {
 struct Stream::Life {
   Life(Sensor& sensor, Clock& clock, const StreamOptions& options, SamplerStats& stats)
       : ring(options.ring_capacity),
-        recording(std::make_shared<Recording>(sensor.channels(), options.gap_ns,
-                                              std::max(options.gap_ns, 10 * options.slow_period))),
+        recording(
+            std::make_shared<Recording>(sensor.channels(), options.gap_ns, slow_gap_of(options))),
         sampler(sensor, clock, options, ring, stats) {}
 
   void drain() {
@@ -93,7 +97,11 @@ struct Stream::State final : Collectable, std::enable_shared_from_this<State> {
 
   bool collect() override {
     const bool over = !running.load(std::memory_order_acquire);  // before the last drain
-    present()->drain();
+    const std::shared_ptr<Life> now = present();
+    now->drain();
+    now->recording->write_live();
+    const std::lock_guard lock(control);
+    now->sampler.tails().reap();
     return !over;
   }
 
@@ -234,6 +242,19 @@ void Stream::run_inline(std::size_t steps) {
   }
 }
 
+bool Stream::add_tail(const Recording& recording, std::shared_ptr<LiveTail> tail) {
+  if (abandoned_) return false;
+  const std::lock_guard lock(state_->control);
+  if (state_->life->recording.get() != &recording || !state_->running) return false;
+  return state_->life->sampler.tails().add(std::move(tail));
+}
+
+void Stream::remove_tail(const std::shared_ptr<LiveTail>& tail) {
+  if (abandoned_) return;
+  const std::lock_guard lock(state_->control);
+  state_->life->sampler.tails().remove(tail.get());
+}
+
 void Stream::abandon_after_fork() noexcept {
   if (abandoned_.exchange(true)) return;
   // Kept for ever: neither locks nor sensor may be destroyed here.
@@ -249,6 +270,7 @@ void Stream::abandon_after_fork() noexcept {
 
 const Sensor& Stream::sensor() const noexcept { return *state_->sensor; }
 const StreamOptions& Stream::options() const noexcept { return state_->options; }
+Ns Stream::slow_gap() const noexcept { return slow_gap_of(state_->options); }
 const SamplerStats& Stream::stats() const noexcept { return state_->stats; }
 
 std::shared_ptr<Recording> Stream::recording() const {
