@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import functools
+import os
+import warnings
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _core, _devices, _marks
 from ._entries import Entries, caller
+from ._finish import begun, finish
 from ._session import Session
 from .config import Sampling
-from .errors import OptionError, StateError
+from .errors import OptionError, RecordingWarning, StateError
 
 if TYPE_CHECKING:
     import asyncio
-    import os
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
@@ -41,13 +44,19 @@ class _Scope:
         pacing: str,
         update_period_s: float | None,
         sync: bool,
+        path: str | os.PathLike[str] | None,
     ) -> None:
+        if path is not None and not isinstance(path, (str, os.PathLike)):
+            raise OptionError(f"path must be a file's name, got {path!r}")
         self.devices = devices
+        self.path = path
         self.sampling = Sampling(rate_hz, pacing, update_period_s)
         self.sync = sync
 
     def open(self) -> Session:
-        session = Session(_devices.resolve(self.devices), self.sampling, self.sync)
+        # Absolute from here on: the program may go elsewhere.
+        path = None if self.path is None else Path(os.path.abspath(self.path))
+        session = Session(_devices.resolve(self.devices), self.sampling, self.sync, path)
         session.open()
         _marks.register(session)
         return session
@@ -75,11 +84,19 @@ class trace:
     sync : bool
         Wait at both edges for the work that torch has queued on the GPUs in scope, so that the
         energy belongs to the work inside. False leaves the edges at host time.
+    path : path-like, optional
+        Where to write the recording. While the trace runs it grows in the folder ``PATH.live``, so
+        that it outlives whatever ends the process (``pyenergy recover PATH``); leaving waits for
+        the readings that cover the end and writes the file. One that cannot be written then is a
+        `RecordingWarning`: the trace is still in memory. Each call of a decorated function writes
+        the file anew.
 
     Raises
     ------
     OptionError, DeviceError
         For options that cannot be and devices that do not exist.
+    RecordingError
+        When ``path`` cannot be written, or another trace records to it.
 
     Examples
     --------
@@ -101,8 +118,9 @@ class trace:
         pacing: str = "auto",
         update_period_s: float | None = None,
         sync: bool = True,
+        path: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync)
+        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync, path)
         self._open: Entries[Session] = Entries()
 
     def __enter__(self) -> Trace:
@@ -137,7 +155,9 @@ class trace:
 
         session = self._scope.open()
         self._open.push(who, session)
-        return Trace(session)
+        trace = Trace(session)
+        begun(session, trace)
+        return trace
 
     def _exit(self, who: object, kind: type[BaseException] | None) -> None:
         session = self._open.pop(who)
@@ -145,6 +165,7 @@ class trace:
         if kind is not None:
             session.notes.append(f"ended by {kind.__name__}")
         session.close()
+        finish(session)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         import inspect
@@ -184,7 +205,8 @@ class trace:
 class Monitor:
     """Samples from `start` to `stop`, and gives the energy of any window meanwhile.
 
-    Takes the same parameters as `trace`; also a context manager.
+    Takes the same parameters as `trace`; also a context manager. With a ``path``, `stop` writes the
+    file, and so does the end of the process.
     """
 
     def __init__(
@@ -195,8 +217,9 @@ class Monitor:
         pacing: str = "auto",
         update_period_s: float | None = None,
         sync: bool = True,
+        path: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync)
+        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync, path)
         self._session: Session | None = None
         self._trace: Trace | None = None
 
@@ -219,6 +242,7 @@ class Monitor:
             raise StateError("this monitor runs already; stop() it first")
         self._session = self._scope.open()
         self._trace = Trace(self._session)
+        begun(self._session, self._trace)
         return self
 
     def stop(self) -> Trace:
@@ -233,6 +257,7 @@ class Monitor:
             raise StateError("this monitor does not run; start() it first")
         _marks.unregister(self._session)
         self._session.close()
+        finish(self._session)
         return self.trace
 
     @property
@@ -264,6 +289,7 @@ class Monitor:
         if session is not None and session.is_open:  # dropped while it runs
             _marks.unregister(session)
             session.close()
+            finish(session)
 
     def __enter__(self) -> Monitor:
         return self.start()
@@ -273,7 +299,10 @@ class Monitor:
 
 
 def load(path: str | os.PathLike[str]) -> Trace:
-    """Open a recording that `Trace.save` wrote.
+    """Open a recording that `Trace.save` or a trace with a path wrote.
+
+    The folder ``PATH.live`` of one that is not finished is read too: what there is so far, or what
+    a process that died had read.
 
     Raises
     ------
@@ -281,6 +310,10 @@ def load(path: str | os.PathLike[str]) -> Trace:
         When the file is absent, truncated, foreign, or from a newer version.
     """
     from ._trace import Trace
+    from .recording.store import beside
     from .recording.store import load as load_recorded
 
-    return Trace(load_recorded(path))
+    recorded = load_recorded(path)
+    if note := beside(Path(path)):
+        warnings.warn(note, RecordingWarning, stacklevel=2)
+    return Trace(recorded)

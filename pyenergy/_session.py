@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import _core, _hub, _sync
@@ -17,9 +18,12 @@ from .sensor.catalog import POWER_CHANNELS
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ._devices import Device
     from ._hub import SharedStream
     from .config import Sampling
+    from .recording.live import LiveRecording, LiveSource
     from .recording.marks import Mark
 
 __all__ = ["Session"]
@@ -58,10 +62,23 @@ class _Tap:
         self.shared.ready = self.recording
         return True
 
+    @property
+    def source(self) -> LiveSource:
+        """What a live recording follows."""
+        from .recording.live import LiveSource
+
+        shared = self.shared
+        return LiveSource(self.device.meta, shared.channels, shared.stream, self.recording)
+
+    @property
+    def margin_ns(self) -> int:
+        """How long before and after the bounds readings speak of them."""
+        return max(_MARGIN_NS, 2 * self.shared.power_lag_ns)
+
     def data(self, start_ns: int, end_ns: int) -> DeviceData:
         self.shared.stream.drain()
         self.recording.seal()
-        margin = max(_MARGIN_NS, 2 * self.shared.power_lag_ns)
+        margin = self.margin_ns
         return DeviceData(
             meta=self.device.meta,
             channels=self.shared.channels,
@@ -82,9 +99,17 @@ class _Tap:
 class Session:
     """Holds the samplers of ``devices`` from `open` to `close`, and collects marks."""
 
-    def __init__(self, devices: tuple[Device, ...], sampling: Sampling, sync: bool) -> None:
+    def __init__(
+        self,
+        devices: tuple[Device, ...],
+        sampling: Sampling,
+        sync: bool,
+        path: Path | None = None,
+    ) -> None:
         self.devices = devices
         self.sync = sync
+        self.path = path
+        self.live: LiveRecording | None = None  # until the file at `path` is written
         self.start_ns = 0
         self.end_ns = 0
         self.notes: list[str] = []
@@ -102,6 +127,10 @@ class Session:
 
     def open(self) -> None:
         """Start or join the samplers; returns when each has read once, or had half a second."""
+        if self.path is not None:
+            from .recording.live import LiveRecording
+
+            self.live = LiveRecording(self.path)
         try:
             for device in self.devices:
                 self._taps.append(_Tap(device, self._sampling))
@@ -109,12 +138,24 @@ class Session:
             if self.sync:
                 _sync.synchronize(self.devices)
                 self.edges = DeviceEdges.of(self.devices)
+            if self.live is not None:
+                self._follow(self.live)
         except BaseException:
             for tap in self._taps:
                 tap.shared.release()
+            if self.live is not None:
+                self.live.discard()
             raise
-        self._clock = AnchorWatch()
+        self._clock = AnchorWatch(None if self.live is None else self.live.anchor)
         self.start_ns = _core.now_ns()
+        if self.live is not None:
+            self.live.start(self.start_ns)
+
+    def _follow(self, live: LiveRecording) -> None:
+        since_ns = _core.now_ns() - max((t.margin_ns for t in self._taps), default=0)
+        live.notes += self.notes
+        live.follow([t.source for t in self._taps], since_ns, self._facts(), self.edges is not None)
+        self.notes = list(live.notes)
 
     def close(self) -> None:
         """Mark the end and let the samplers go. Never waits for readings."""
@@ -148,6 +189,14 @@ class Session:
                 self._marks.append(mark)
                 if edges[0] >= 0:
                     self._edges[id(mark)] = edges
+            if self.live is not None:
+                self.live.mark(mark)
+
+    def add_note(self, note: str) -> None:
+        """What a reader must know, also of a session whose readings are all in."""
+        self.notes.append(note)
+        if self._final is not None:
+            self._final = replace(self._final, notes=(*self._final.notes, note))
 
     def _resolve_marks(self) -> None:
         """Give marks the GPU's times, now that it is idle; the host's where it tells none."""
@@ -190,13 +239,17 @@ class Session:
                 self._taps.clear()
             return recorded
 
-    def _snapshot(self) -> Recorded:
+    def _facts(self) -> dict[str, Any]:
         from ._profiles import stored
         from .recording import provenance
 
-        end_ns = self.end_ns or _core.now_ns()
         if self._profiles is None:  # once: a trace has one calibration from end to end
             self._profiles = stored(t.device.meta for t in self._taps)
+        return {**provenance.collect(), "profiles": self._profiles}
+
+    def _snapshot(self) -> Recorded:
+        end_ns = self.end_ns or _core.now_ns()
+        problem = self.live.problem if self.live is not None else ""
         with self._marks_lock:
             marks = tuple(sorted(self._marks, key=lambda m: (m.start_ns, -m.end_ns)))
         return Recorded(
@@ -204,8 +257,8 @@ class Session:
             devices={t.device.id: t.data(self.start_ns, end_ns) for t in self._taps},
             marks=marks,
             anchors=self._clock.anchors() if self._clock is not None else (),
-            notes=tuple(self.notes),
-            provenance={**provenance.collect(), "profiles": self._profiles},
+            notes=(*self.notes, problem) if problem else tuple(self.notes),
+            provenance=self._facts(),
         )
 
     def _await_first_samples(self) -> None:

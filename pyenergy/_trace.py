@@ -11,6 +11,7 @@ from . import _core
 from ._attributing import Attributing
 from ._energies import METHODS
 from ._evaluation import Evaluation, span_table
+from ._files import Filed
 from ._phases import Phased
 from ._profiles import require_profile, without_profiles
 from .errors import DeviceError, OptionError
@@ -19,9 +20,7 @@ from .recording.series import Series
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     import polars as pl
     from numpy.typing import ArrayLike, NDArray
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Trace"]
 
 
-class Trace(Attributing, Phased):
+class Trace(Attributing, Phased, Filed):
     """Energy of what ran inside `pyenergy.trace`, or of a recording that was loaded.
 
     A trace may be asked while it is still open; it then speaks of the time up to now. After it
@@ -328,6 +327,9 @@ class Trace(Attributing, Phased):
 
     def add_span(self, mark: Mark) -> None:
         """Label a span after the fact, as `pyenergy.mark` does while it runs."""
+        live = None if isinstance(self._source, Recorded) else self._source.live
+        if live is not None:
+            live.mark(mark)
         self._spans.append(mark)
         self._computed = {}
 
@@ -342,20 +344,11 @@ class Trace(Attributing, Phased):
         import json
 
         json.dumps(values)
+        live = None if isinstance(self._source, Recorded) else self._source.live
+        if live is not None:
+            live.annotate(values)
         self._extra.update(values)
         self._computed = {}
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the recording to ``path``; `pyenergy.load` reads it.
-
-        Raises
-        ------
-        RecordingError
-            When it cannot be written.
-        """
-        from .recording.store import save
-
-        return save(self._recorded(), path)
 
     def __str__(self) -> str:
         from .report.text import render

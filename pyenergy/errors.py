@@ -11,7 +11,8 @@
     ├── RecordingError    a file that is truncated, foreign or from a newer version
     └── StateError        used before start, after stop, or in a forked child
 
-Warnings: ``EstimateWarning`` when nothing real can be read and an estimate stands in.
+Warnings: ``EstimateWarning`` when nothing real can be read and an estimate stands in;
+``RecordingWarning`` when a recording is not, or not yet, where it was asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = [
     "OptionError",
     "PyEnergyError",
     "RecordingError",
+    "RecordingWarning",
     "StateError",
     "WindowError",
 ]
@@ -58,3 +60,8 @@ class StateError(PyEnergyError, RuntimeError):
 
 class EstimateWarning(UserWarning):
     """No sensor can be read: the energy is estimated from load and a table."""
+
+
+class RecordingWarning(UserWarning):
+    """A recording could not be written, or another lies unfinished beside it; nothing is lost that
+    is still in memory."""

@@ -9,6 +9,15 @@ import warnings
 __all__ = ["main"]
 
 
+def _show(message: Warning | str, category: type[Warning], *where: object, **_: object) -> None:
+    """A warning as a line, without the code that it came from."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"[bold yellow]warning:[/] {escape(str(message))}")
+
+
 def main() -> None:
     """Entry point of the ``pyenergy`` command."""
     from rich.console import Console
@@ -19,6 +28,7 @@ def main() -> None:
 
     # Every table and note of ours says that it is an estimate; the warning is for programs.
     warnings.simplefilter("ignore", EstimateWarning)
+    warnings.showwarning = _show
     try:
         app()
     except PyEnergyError as error:

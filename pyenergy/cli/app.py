@@ -5,7 +5,20 @@ from __future__ import annotations
 
 import typer
 
-from . import calibrate, demo, devices, doctor, import_log, kernels, report, run, show
+from . import (
+    attach,
+    calibrate,
+    demo,
+    devices,
+    doctor,
+    export,
+    import_log,
+    kernels,
+    recover,
+    report,
+    run,
+    show,
+)
 
 __all__ = ["app"]
 
@@ -23,6 +36,9 @@ app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_o
 )
 app.command("show")(show.command)
 app.command("kernels")(kernels.command)
+app.command("attach")(attach.command)
+app.command("recover")(recover.command)
+app.command("export")(export.command)
 app.command("report")(report.command)
 app.command("import")(import_log.command)
 app.command("calibrate")(calibrate.command)

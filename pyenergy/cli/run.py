@@ -33,24 +33,24 @@ def command(
 
     Options of pyenergy come before the program: ``pyenergy run --devices gpu:0 -- python x.py``.
     The summary goes to standard error and a recording is written, also when the program is ended
-    by Ctrl-C.
+    by Ctrl-C. It grows on disk meanwhile: if pyenergy itself is killed, `pyenergy recover` makes
+    it.
     """
     arguments = context.args[1:] if context.args[:1] == ["--"] else context.args
     console = Console(stderr=True, highlight=False)
     if not arguments:
         console.print("[bold red]error:[/] no program given: pyenergy run -- CMD [ARG ...]")
         raise typer.Exit(2)
+    target = out or Path(f"pyenergy-{os.getpid()}.pyenergy")
     with _Signals() as signals:  # until the recording is written, whatever comes meanwhile
-        with open_trace(devices=devices, rate_hz=rate_hz) as measured:
+        with open_trace(devices=devices, rate_hz=rate_hz, path=target) as measured:
             code = _run(arguments, signals, console)
-        target = out or Path(f"pyenergy-{os.getpid()}.pyenergy")
-        measured.save(target)
         try:
             print_trace(measured, console)
         except NoReadingsError as error:
             console.print(f"no energy: {error}", markup=False)
-        text = f"· {' '.join(arguments[:1])} exited with {code}; wrote {target}"
-        console.print(text, markup=False)
+        written = "no recording was written" if measured.path is None else f"wrote {target}"
+        console.print(f"· {' '.join(arguments[:1])} exited with {code}; {written}", markup=False)
     sys.exit(code)
 
 

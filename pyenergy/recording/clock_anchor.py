@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
@@ -99,17 +99,22 @@ class AnchorWatch:
     Where a wake-up costs much CPU it is one every second at worst.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[ClockAnchor], None] | None = None) -> None:
         self._keeper = _keeper
-        self._log = self._keeper.enter()
+        self._tell = tell  # each anchor as it is taken; must not raise
+        self._log = self._keeper.enter(tell)
         self._first = ClockAnchor.take()
         self._last: ClockAnchor | None = None
+        if tell is not None:
+            tell(self._first)
 
     def stop(self) -> None:
         """Take the last anchor. In a forked child, whose parent watches, it does nothing."""
         if self._last is None and self._keeper is _keeper:
             self._last = ClockAnchor.take()
-            self._keeper.leave()
+            self._keeper.leave(self._tell)
+            if self._tell is not None:
+                self._tell(self._last)
 
     def anchors(self) -> ClockAnchors:
         """What there is so far; while the watch runs one of now is the last."""
@@ -127,13 +132,16 @@ class _Keeper:
         self._lock = threading.Lock()
         self._log = array("q")  # mono, real, width; mono, real, width; ...
         self._watches = 0
+        self._told: tuple[Callable[[ClockAnchor], None], ...] = ()  # replaced as a whole
         self._thread: threading.Thread | None = None
         self._over = threading.Lock()  # released to end the thread: the cheapest wait there is
         self._over.acquire()
 
-    def enter(self) -> array[int]:
+    def enter(self, tell: Callable[[ClockAnchor], None] | None) -> array[int]:
         """Begin to watch; the log that will hold the anchors."""
         with self._lock:
+            if tell is not None:
+                self._told = (*self._told, tell)
             if self._watches == 0:
                 self._log = array("q")  # who watched before keeps the old one
             self._watches += 1
@@ -141,8 +149,9 @@ class _Keeper:
                 self._start()
             return self._log
 
-    def leave(self) -> None:
+    def leave(self, tell: Callable[[ClockAnchor], None] | None) -> None:
         with self._lock:
+            self._told = tuple(other for other in self._told if other != tell)
             self._watches -= 1
 
     def read(self, log: array[int]) -> NDArray[np.int64]:
@@ -182,6 +191,8 @@ class _Keeper:
         anchor = _core.take_anchor()
         with self._lock:
             self._log.extend(anchor)
+        for tell in self._told:
+            tell(ClockAnchor(*anchor))
         return True
 
     def _may_end(self) -> bool:

@@ -31,13 +31,14 @@ import numpy as np
 from ..errors import RecordingError
 from .check import check
 from .clock_anchor import ClockAnchor, ClockAnchors
+from .live_folder import is_live_folder, live_folder, owner_of
 from .marks import Mark
 from .operations import Operations
 from .recorded import Recorded
 from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
 from .whole_file import whole_file
 
-__all__ = ["FORMAT", "VERSION", "load", "save"]
+__all__ = ["FORMAT", "VERSION", "beside", "described", "load", "save"]
 
 FORMAT = "pyenergy-recording"
 VERSION = 1
@@ -60,7 +61,7 @@ def save(recorded: Recorded, path: str | os.PathLike[str]) -> Path:
     # A device node would be replaced by a file.
     if special or (target.exists() and not (target.is_file() or target.is_dir())):
         raise RecordingError(f"cannot write {str(target)!r}: it is not a file's name")
-    members = {"meta": np.frombuffer(json.dumps(_meta(recorded)).encode(), np.uint8)}
+    members = {"meta": np.frombuffer(json.dumps(described(recorded)).encode(), np.uint8)}
     for device_id, device in recorded.devices.items():
         for channel, runs in device.runs.items():
             for name in Runs.names():
@@ -76,7 +77,7 @@ def save(recorded: Recorded, path: str | os.PathLike[str]) -> Path:
 
 
 def load(path: str | os.PathLike[str]) -> Recorded:
-    """Read a recording.
+    """Read a recording, or the folder of one that is not finished (`live_layout`).
 
     Raises
     ------
@@ -85,12 +86,16 @@ def load(path: str | os.PathLike[str]) -> Recorded:
     """
     target = Path(path)
     try:
+        if target.is_dir() and is_live_folder(target):
+            from .live_read import load_live
+
+            return load_live(target)
         with target.open("rb") as handle:
             return _read(handle, target)
     except RecordingError:
         raise
     except FileNotFoundError as error:
-        raise RecordingError(f"no such recording: {target}") from error
+        raise RecordingError(_absent(target)) from error
     except zipfile.BadZipFile as error:
         raise RecordingError(f"{target} is truncated or damaged: {error}") from error
     except Exception as error:  # whatever damaged bytes make zipfile, NumPy and json raise
@@ -100,6 +105,33 @@ def load(path: str | os.PathLike[str]) -> Recorded:
         raise RecordingError(f"{target} is truncated or not a pyenergy recording: {why}") from (
             None if pickled else error
         )
+
+
+def beside(target: Path) -> str:
+    """What to say of a recording that has an unfinished one beside it; else empty."""
+    folder = live_folder(target)
+    if not target.is_file() or not is_live_folder(folder):
+        return ""
+    owner = owner_of(folder)
+    if owner is not None:
+        return f"{target} is an earlier recording: {owner} is recording it anew"
+    return (
+        f"{target} is complete, but a process that recorded it too has died: 'pyenergy recover "
+        f"{folder} -o OTHER' makes a file of that one"
+    )
+
+
+def _absent(target: Path) -> str:
+    folder = live_folder(target)
+    if not is_live_folder(folder):
+        return f"no such recording: {target}"
+    owner = owner_of(folder)
+    if owner is not None:
+        return f"{target} is not finished: {owner} records it ('pyenergy attach {target}' watches)"
+    return (
+        f"{target} was not finished: the process that recorded it died. 'pyenergy recover "
+        f"{target}' makes the file of what it had read; load({str(folder)!r}) reads that as it is"
+    )
 
 
 def _read(handle: BinaryIO, path: Path) -> Recorded:
@@ -132,7 +164,8 @@ def _begins_as_recording(head: bytes, path: Path) -> None:
     raise RecordingError(f"{path} is truncated or not a pyenergy recording{hint}")
 
 
-def _meta(recorded: Recorded) -> dict[str, Any]:
+def described(recorded: Recorded) -> dict[str, Any]:
+    """All but the readings, the anchors and the operations, as JSON values."""
     operations = recorded.operations
     return {
         "format": FORMAT,

@@ -1,0 +1,419 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Traces with a path: what is left of them, whatever ends their process."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pyenergy
+from pyenergy.errors import OptionError, RecordingError, RecordingWarning
+from pyenergy.recording.recover import recover
+from pyenergy.testing import SimulatedWorld
+
+POWER_W = 250.0
+
+RECORDER = """
+import sys, time
+import pyenergy
+with pyenergy.trace(devices="sim", path=sys.argv[1]) as t:
+    with pyenergy.mark("first"):
+        t.annotate(run=7)
+    print("open", flush=True)
+    while True:
+        with pyenergy.mark("step"):
+            time.sleep(0.003)
+"""
+
+
+@contextmanager
+def recorder(path: Path, code: str = RECORDER) -> Iterator[subprocess.Popen[str]]:
+    """A process that records to ``path``, once its trace is open."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def killed(path: Path, after_s: float, number: int = signal.SIGKILL) -> int:
+    """Record until a signal ends it; when that was, ns."""
+    with recorder(path) as process:
+        time.sleep(after_s)
+        now_ns = pyenergy.now_ns()
+        process.send_signal(number)
+        process.wait(10)
+        return now_ns
+
+
+def tails() -> set[str]:
+    return {name for name in os.listdir("/dev/shm") if name.startswith("pyenergy-")}
+
+
+@pytest.fixture
+def card(world: SimulatedWorld) -> SimulatedWorld:
+    world[0].set_power(POWER_W, at_ns=0)
+    return world
+
+
+def assert_true(trace: pyenergy.Trace, world: SimulatedWorld) -> None:
+    """Every value is what the card had, and the energy is its energy."""
+    runs = trace.recorded.devices["gpu:0"].runs
+    assert runs["power"].usable.all()
+    assert (runs["power"].value == POWER_W).all()
+    energy = runs["energy"]
+    assert energy.usable.all()
+    rise_j = (energy.value - energy.value[0]) - POWER_W * (
+        energy.t_first_ns - energy.t_first_ns[0]
+    ) / 1e9
+    assert np.abs(rise_j).max() < POWER_W * 0.005  # within a read or two
+    truth = world[0].true_energy_j(*trace.bounds_ns)
+    assert abs(trace.energy.joules - truth) <= 4 * trace.energy.u + 1e-9
+
+
+def test_a_killed_recording_is_recovered_up_to_its_last_milliseconds(
+    card: SimulatedWorld, tmp_path: Path
+) -> None:
+    """Without the tail, half of these kills would lose more than 25 ms."""
+    before = tails()
+    lost_ms = []
+    for attempt in range(5):
+        path = tmp_path / f"run{attempt}.pyenergy"
+        end_ns = killed(path, random.Random(attempt).uniform(0.0, 0.4))
+        folder = path.with_name(path.name + ".live")
+        with pytest.raises(RecordingError, match=r"was not finished.*pyenergy recover"):
+            pyenergy.load(path)
+        as_it_is = pyenergy.load(folder)
+        target, _ = recover(path)
+        assert target == path
+        assert not folder.exists()
+        trace = pyenergy.load(path)
+        assert trace.energy == as_it_is.energy
+        assert_true(trace, card)
+        lost_ms.append((end_ns - trace.bounds_ns[1]) / 1e6)
+        marks = [mark.name for mark in trace.marks]
+        assert marks[0] == "first"
+        assert set(marks[1:]) <= {"step"}
+        assert trace.recorded.extra == {"run": 7}
+        assert any("ended without finishing" in note for note in trace.notes)
+        assert len(trace.recorded.anchors) >= 1
+        assert trace.spans()["energy_j"].min() > 0
+    assert statistics.median(lost_ms) < 5.0, lost_ms
+    assert tails() == before  # recovering leaves no memory behind
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGABRT])
+def test_a_signal_that_python_does_not_handle_loses_nothing(
+    card: SimulatedWorld, tmp_path: Path, number: int
+) -> None:
+    killed(tmp_path / "run", 0.1, number)
+    trace = pyenergy.load(recover(tmp_path / "run")[0])
+    assert_true(trace, card)
+
+
+def test_an_interrupt_writes_the_file(card: SimulatedWorld, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    killed(path, 0.1, signal.SIGINT)
+    assert os.listdir(tmp_path) == ["run"]
+    trace = pyenergy.load(path)
+    assert_true(trace, card)
+    assert "ended by KeyboardInterrupt" in trace.notes
+    assert {"first", "step"} <= {mark.name for mark in trace.marks}
+
+
+def test_an_exception_writes_the_file_and_goes_on(card: SimulatedWorld, tmp_path: Path) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        pyenergy.trace(devices="sim", path=tmp_path / "run") as t,
+    ):
+        1 / 0  # noqa: B018
+    assert t.path == tmp_path / "run"
+    assert "ended by ZeroDivisionError" in pyenergy.load(tmp_path / "run").notes
+
+
+@pytest.mark.parametrize("how", ["sys.exit(3)", "raise ValueError", "pass"])
+def test_a_monitor_that_nobody_stops_is_written_at_exit(
+    card: SimulatedWorld, tmp_path: Path, how: str
+) -> None:
+    code = (
+        "import sys, time, pyenergy\n"
+        "m = pyenergy.Monitor(devices='sim', path=sys.argv[1]).start()\n"
+        f"time.sleep(0.1)\n{how}"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], check=False,
+                   capture_output=True, timeout=30)  # fmt: skip
+    assert os.listdir(tmp_path) == ["run"]
+    assert_true(pyenergy.load(tmp_path / "run"), card)
+
+
+def test_the_file_is_there_when_the_trace_is_over(card: SimulatedWorld, tmp_path: Path) -> None:
+    before = tails()
+    path = tmp_path / "run.pyenergy"
+    with pyenergy.trace(devices="sim", path=path) as t:
+        assert t.path is None
+        assert [p.name for p in tmp_path.iterdir()] == ["run.pyenergy.live"]
+        assert tails() > before
+        t.annotate(tokens=5)
+        time.sleep(0.05)
+    assert t.path == path
+    assert [p.name for p in tmp_path.iterdir()] == ["run.pyenergy"]
+    assert tails() == before
+    again = pyenergy.load(path)
+    assert again.energy == t.energy
+    assert again.recorded.extra == {"tokens": 5}
+    assert again.recorded.anchors == t.recorded.anchors
+
+
+def test_numpy_alone_reads_a_recording_that_still_grows(
+    card: SimulatedWorld, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    with pyenergy.trace(devices="sim", path=path):
+        time.sleep(0.2)
+        folder = tmp_path / "run.live"
+        rows = np.load(folder / "gpu:0" / "energy.npy", mmap_mode="r", allow_pickle=False)
+        assert rows.dtype.names[:5] == (
+            "t_first_ns", "read_first_ns", "t_last_ns", "read_last_ns", "value",
+        )  # fmt: skip
+        assert len(rows) > 10
+        assert (np.diff(rows["t_first_ns"]) > 0).all()
+        assert json.loads((folder / "meta.json").read_text())["pid"] == os.getpid()
+        loaded = pyenergy.load(folder)
+        assert any(f"still being recorded by process {os.getpid()}" in n for n in loaded.notes)
+        time.sleep(0.12)
+        longer = pyenergy.load(folder)
+        assert longer.bounds_ns[1] > loaded.bounds_ns[1]
+        assert_true(longer, card)
+        with pytest.raises(RecordingError, match="is not finished: process"):
+            pyenergy.load(path)
+
+
+def test_several_recordings_follow_one_sampler(card: SimulatedWorld, tmp_path: Path) -> None:
+    pyenergy.start("sim")
+    time.sleep(0.1)
+    with pyenergy.trace(devices="sim", path=tmp_path / "outer") as outer:
+        time.sleep(0.06)
+        with pyenergy.trace(devices="sim", path=tmp_path / "inner") as inner:
+            time.sleep(0.06)
+            begun = pyenergy.load(tmp_path / "inner.live")
+        time.sleep(0.06)
+    pyenergy.stop()
+    for trace, name in ((outer, "outer"), (inner, "inner")):
+        assert pyenergy.load(tmp_path / name).energy == trace.energy
+        assert_true(pyenergy.load(tmp_path / name), card)
+    # The sampler ran before: the edges have readings on both sides.
+    early = begun.recorded.devices["gpu:0"].runs["power"].t_first_ns[0]
+    assert early < outer.bounds_ns[0] < inner.bounds_ns[0]
+
+
+def test_two_writers_of_one_path(card: SimulatedWorld, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with (
+        pyenergy.trace(devices="sim", path=path),
+        pytest.raises(RecordingError, match=rf"being recorded by process {os.getpid()}: give"),
+        pyenergy.trace(devices="sim", path=path),
+    ):
+        raise AssertionError
+    assert os.listdir(tmp_path) == ["run"]
+    with (
+        recorder(path) as other,
+        pytest.raises(RecordingError, match=f"being recorded by process {other.pid}: give"),
+        pyenergy.trace(devices="sim", path=path),
+    ):
+        raise AssertionError
+    other.wait(10)
+
+
+def test_what_a_dead_process_left_is_kept(card: SimulatedWorld, tmp_path: Path) -> None:
+    path = tmp_path / "run.pyenergy"
+    killed(path, 0.1)
+    with (
+        pytest.warns(RecordingWarning, match=r"died while it recorded.*live-1"),
+        pyenergy.trace(devices="sim", path=path) as t,
+    ):
+        time.sleep(0.02)
+    assert sorted(os.listdir(tmp_path)) == ["run.pyenergy", "run.pyenergy.live-1"]
+    assert any("died while it recorded" in note for note in t.notes)
+    assert recover(tmp_path / "run.pyenergy.live-1")[0] == tmp_path / "run-1.pyenergy"
+    assert_true(pyenergy.load(tmp_path / "run-1.pyenergy"), card)
+
+
+def test_an_older_file_does_not_hide_a_recording_that_died(
+    card: SimulatedWorld, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    with pyenergy.trace(devices="sim", path=path):
+        pass
+    killed(path, 0.1)
+    with pytest.warns(RecordingWarning, match="has died"):
+        pyenergy.load(path)
+    with pytest.raises(RecordingError, match="exists: give another file"):
+        recover(path)
+    recover(path, tmp_path / "other")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pyenergy.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("absent/run", RecordingError, "No such file or directory"),
+        ("folder", RecordingError, "not a file"),
+        ("file/run", RecordingError, "Not a directory"),
+        ("x" * 300, RecordingError, "(?i)name too long"),
+        ("a\0b", RecordingError, "not a file's name"),
+        (b"run", OptionError, "must be a file's name"),
+        (7, OptionError, "must be a file's name"),
+    ],
+)
+def test_a_path_that_cannot_be_is_an_error_before_anything_runs(
+    card: SimulatedWorld, tmp_path: Path, name: object, error: type[Exception], said: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    path = tmp_path / name if isinstance(name, str) else name
+    with (
+        pytest.raises(error, match=said),
+        pyenergy.trace(devices="sim", path=path),  # type: ignore[arg-type]
+    ):
+        raise AssertionError
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_a_folder_that_vanishes_is_told_and_costs_nothing(
+    card: SimulatedWorld, tmp_path: Path
+) -> None:
+    import shutil
+
+    (tmp_path / "in").mkdir()
+    monitor = pyenergy.Monitor(devices="sim", path=tmp_path / "in" / "run").start()
+    t = monitor.trace
+    time.sleep(0.03)
+    shutil.rmtree(tmp_path / "in")
+    with pyenergy.mark("after"):
+        time.sleep(0.12)
+    assert any("it was removed" in note for note in t.notes)
+    with pytest.warns(RecordingWarning, match=r"cannot write.*still in memory"):
+        monitor.stop()
+    assert t.path is None
+    assert any("still in memory" in note for note in t.notes)
+    assert_true(t, card)
+    assert [mark.name for mark in t.marks] == ["after"]
+    assert_true(pyenergy.load(t.save(tmp_path / "elsewhere")), card)
+
+
+FULL = """
+import resource, signal, sys, time
+import pyenergy
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with pyenergy.trace(devices="sim", path=sys.argv[1]) as t:
+    print("open", flush=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    time.sleep(0.6)  # 64 bytes a read: full after 0.3 s
+    said = [note for note in t.notes if "File too large" in note]
+    assert said, t.notes
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    time.sleep(0.15)
+    assert not [note for note in t.notes if "File too large" in note], t.notes
+    print("again", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_full_disk_is_told_and_made_up_for(card: SimulatedWorld, tmp_path: Path) -> None:
+    """The largest file that the process may write stands for the disk."""
+    with recorder(tmp_path / "run", FULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "again\n", process.communicate()[1]
+    trace = pyenergy.load(tmp_path / "run.live")
+    assert_true(trace, card)
+    assert trace.duration_s > 0.7
+    times = trace.recorded.devices["gpu:0"].runs["energy"].t_first_ns
+    assert np.diff(times).max() < 100e6  # no hole
+
+
+FORKED = """
+import os, sys, time
+import pyenergy
+with pyenergy.trace(devices="sim", path=sys.argv[1]) as t:
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+    print("open", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_forked_child_does_not_keep_a_dead_recording_alive(
+    card: SimulatedWorld, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    with recorder(path, FORKED) as process:
+        child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+        time.sleep(0.1)
+        process.kill()
+        process.wait(10)
+        try:
+            assert_true(pyenergy.load(recover(path)[0]), card)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_program_that_goes_elsewhere_finds_its_file_where_it_asked(
+    card: SimulatedWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    with pyenergy.trace(devices="sim", path="run") as t:
+        os.chdir("there")
+    assert t.path == tmp_path / "run"
+    assert (tmp_path / "run").is_file()
+
+
+def test_without_a_file_system_in_memory_the_note_says_what_a_kill_costs(
+    card: SimulatedWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyenergy.recording.live as live
+
+    monkeypatch.setattr(live, "SHARED_MEMORY", tmp_path)  # a disk
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with pyenergy.trace(devices="sim", path=tmp_path / "run") as t:
+        time.sleep(0.1)
+        assert_true(pyenergy.load(tmp_path / "run.live"), card)
+    assert any("the last 50 ms are lost" in note for note in t.notes)
+
+
+def test_two_devices_and_a_later_calibrated_load(tmp_path: Path) -> None:
+    from pyenergy.testing import simulated
+
+    with simulated("a100", "h100"):
+        with recorder(tmp_path / "run") as process:
+            time.sleep(0.5)
+            process.kill()
+            process.wait(10)
+        recorded = pyenergy.load(tmp_path / "run.live").recorded
+    assert list(recorded.devices) == ["gpu:0", "gpu:1"]
+    for device in recorded.devices.values():
+        assert device.meta.architecture in ("ga100", "hopper")
+        assert device.channels["power"].update_ns > 0
+        assert all(len(runs) for runs in device.runs.values())
