@@ -22,6 +22,7 @@ from .live_layout import FORMAT, VERSION, boot_id, sealed
 from .live_log import LiveLog
 from .series import Runs
 from .store import save
+from .whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,7 +122,8 @@ class LiveRecording:
             }
             self._log = LiveLog(self.path / LOG)
             # The last: a folder with a description is whole.
-            (self.path / META).write_bytes(sealed(meta))
+            with whole_file(self.path / META) as part:
+                part.write_bytes(sealed(meta))
         except OSError as error:
             why = error.strerror or error
             raise RecordingError(f"cannot record to {self.target}: {why}") from error

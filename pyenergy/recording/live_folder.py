@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,14 +148,7 @@ def _moved_aside(folder: Path, target: Path) -> str:
     try:
         with _opened(folder / LOCK) as lock:
             owner = _owner(os.read(lock, 4096))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                taken = False
-            except BlockingIOError:
-                taken = True
-            except OSError:
-                taken = _is_running(owner)
-            if taken:
+            if _is_taken(lock, owner):
                 raise RecordingError(
                     f"{target} is being recorded by {owner}: give another path ('pyenergy attach "
                     f"{target}' watches that one)"
@@ -170,6 +164,19 @@ def _moved_aside(folder: Path, target: Path) -> str:
         f"{owner} died while it recorded {target}; what it left is now {aside}: "
         f"'pyenergy recover {aside}' makes a recording of it"
     )
+
+
+def _is_taken(lock: int, owner: _Known) -> bool:
+    """Whether somebody records; the lock is ours where nobody does."""
+    for _ in range(10):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            time.sleep(0.005)  # who only looks holds it for a moment
+        except OSError:
+            return _is_running(owner)
+    return True
 
 
 def _free_name(folder: Path) -> Path:

@@ -21,6 +21,7 @@ class LiveLog:
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._number = 0
         self._waiting = b""  # what the disk refused
@@ -28,6 +29,8 @@ class LiveLog:
 
     def append(self, entry: dict[str, Any]) -> None:
         """One more line. Never raises for the disk: `error` says why it took nothing."""
+        if os.getpid() != self._pid:
+            return  # a fork's copy, whose lock may be held for ever: the log is the parent's
         with self._lock:
             if self._file < 0:
                 return

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import fields
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -155,8 +156,14 @@ class LiveReader:
         """Rows of a channel; the last may change, those before it never do."""
         file, seed = channel["file"], int(channel["seed"])
         known = self._rows.get(file, np.zeros(0, ROW))[:-1]
-        alive = self.owner is not None
-        new = read_rows(self._inside(file), seed, start=len(known), alive=alive)
+        path = self._inside(file)
+        try:
+            new = read_rows(path, seed, start=len(known), alive=self.owner is not None)
+        except RecordingError:
+            if self.owner is None:
+                raise
+            time.sleep(0.001)  # its header may just have been written
+            new = read_rows(path, seed, start=len(known), alive=True)
         self._rows[file] = np.concatenate([known, new]) if len(known) else new
         return self._rows[file]
 

@@ -339,3 +339,20 @@ def test_the_log_is_plain_json_lines(left: Left) -> None:
     entries = [json.loads(line) for line in lines]
     assert [entry["n"] for entry in entries] == list(range(len(entries)))
     assert sum("mark" in entry for entry in entries) == 40
+
+
+def test_a_recording_of_layout_1_stays_readable() -> None:
+    """Written by the first version; 250 W, read 27 times, the last 6 in the tail only."""
+    golden = Path(__file__).resolve().parent.parent / "golden" / "live-1.live"
+    recorded = load_live(golden)
+    assert recorded.bounds_ns == (62897664475763, 62897915791624)
+    assert [mark.name for mark in recorded.marks] == ["work"]
+    assert recorded.extra == {"tokens": 3}
+    assert len(recorded.anchors) == 2
+    runs = recorded.devices["gpu:0"].runs
+    assert runs["power"].value.tolist() == [249.935, 249.935, 249.941, 249.97, 250.012]
+    assert runs["power"].count.tolist() == [1, 6, 9, 10, 1]
+    assert runs["energy"].value.tolist() == [0.0, 0.0, 25.0, 50.0]
+    assert runs["energy"].read_last_ns[-1] == 62897915758455
+    rows = np.load(golden / "gpu:0" / "power.npy", allow_pickle=False)
+    assert int(rows["count"].sum()) == 21
