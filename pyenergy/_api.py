@@ -288,8 +288,7 @@ class Monitor:
         session = getattr(self, "_session", None)
         if session is not None and session.is_open:  # dropped while it runs
             _marks.unregister(session)
-            session.close()
-            finish(session)
+            session.close()  # its file is written at exit: that may wait, and this must not
 
     def __enter__(self) -> Monitor:
         return self.start()

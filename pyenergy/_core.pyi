@@ -35,6 +35,7 @@ __all__: list[str] = [
     "SweepResult",
     "abandon_collector_after_fork",
     "add_tail",
+    "counters",
     "enumerate",
     "follow",
     "live_header",
@@ -731,6 +732,11 @@ def add_tail(stream: Stream, recording: Recording, tail: LiveTail) -> bool:
     """
     Let the stream's sampler write the tail too. False: it fills another recording by now, or
     writes as many tails as it can.
+    """
+
+def counters(recording: Recording) -> list[tuple[int, float, int, int]]:
+    """
+    (channel, raw reading, t_ns, read_ns) of each counter whose latest reading is usable.
     """
 
 def enumerate(source: str, argument: str = "") -> SourceReport:

@@ -94,6 +94,17 @@ void register_files(py::module_& m) {
         "Write the recording to new files from now on: (path, seed, first row) of each channel.\n"
         "OSError when one cannot be made.");
   m.def(
+      "counters",
+      [](const Recording& recording) {
+        std::vector<std::tuple<std::size_t, double, Ns, Ns>> found;
+        for (const Sample& s : recording.counters()) {
+          found.emplace_back(s.channel, s.value, s.t_ns, s.read_ns);
+        }
+        return found;
+      },
+      py::arg("recording"),
+      "(channel, raw reading, t_ns, read_ns) of each counter whose latest reading is usable.");
+  m.def(
       "write_live",
       [](const std::shared_ptr<Recording>& recording) {
         const Unlocked unlocked;

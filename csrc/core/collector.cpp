@@ -60,6 +60,24 @@ std::uint64_t Recording::lost() const {
   return lost;
 }
 
+std::vector<Sample> Recording::counters() const {
+  std::vector<Sample> found;
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < channels_.size(); ++i) {
+    const std::optional<double> raw = counters_[i].raw();
+    const RunStore& store = *stores_[i];
+    const std::size_t last = store.size() - 1;
+    if (!raw || (store.open_run() == nullptr && store.size() == 0)) continue;
+    const Run* const open = store.open_run();
+    const Ns t = open != nullptr ? open->t_last : store.t_last()[last];
+    const Ns read = open != nullptr ? open->read_last : store.read_last()[last];
+    const std::uint32_t flags = open != nullptr ? open->flags : store.flags()[last];
+    if ((flags & (kMissing | kInvalid)) != 0) continue;
+    found.push_back({t, read, *raw, static_cast<std::uint16_t>(i), kOk, 0});
+  }
+  return found;
+}
+
 void Recording::add_live(std::shared_ptr<LiveFiles> files) {
   const std::lock_guard lock(mutex_);
   live_.push_back(std::move(files));

@@ -37,6 +37,9 @@ class Recording {
   // Takes each file's mutex, then this one.
   void write_live();
 
+  // Where the counters stand: a raw reading with the time of its read, for each whose latest
+  // reading is usable. Takes the mutex.
+  std::vector<Sample> counters() const;
   // To take up what another process left, before the first take().
   void resume(std::size_t channel, const Run& last) { stores_.at(channel)->resume(last); }
   void resume_counter(std::size_t channel, double total, std::optional<double> raw, Ns moved) {

@@ -25,6 +25,10 @@ class CounterUnwrap {
   // step is flagged, and what was used meanwhile is unknown. So is a step after so long a silence
   // that the counter may have wrapped once more than the readings show.
   Step feed(double raw, Ns t) noexcept;
+  // Where the counter stood at the last usable reading.
+  std::optional<double> raw() const noexcept {
+    return seen_ ? std::optional(last_raw_) : std::nullopt;
+  }
   // Takes up where another process stood: at `total` (SI) with the counter at `raw`, which last
   // moved at `moved`. Without `raw` what was used since is unknown: the next reading is a reset.
   void resume(double total, std::optional<double> raw, Ns moved) noexcept;

@@ -235,6 +235,10 @@ class LiveRecording:
                 _core.remove_tail(source.stream, tail)
                 tail_path.unlink(missing_ok=True)
             raise
+        # Their latest readings may be from before the tail.
+        names = list(described)
+        for index, *stood in _core.counters(source.recording):
+            described[names[index]]["stood"] = stood
         self._followed.append(_Followed(source, files, tail, tail_path))
         inside = tail_path is not None and tail_path.is_relative_to(self.path)
         where = f"{name}/tail.npy" if inside else tail_path and os.fspath(tail_path)

@@ -7,7 +7,8 @@ place when the trace ends. It holds
 ``meta.json``
     UTF-8 JSON: ``format``, ``version``, ``pid``, ``devices`` (identity, channels with the name of
     their file, its seed and how the sensor's unit leads to SI, gaps, the tail's file), provenance,
-    notes; and ``crc32`` of the rest (`sealed`).
+    notes; of a counter perhaps ``stood``: its raw reading when the folder was made, and when
+    (t, read); and ``crc32`` of the rest (`sealed`).
 ``gpu:0/power.npy``, one a channel
     The channel's runs: a one-dimensional array of `ROW`, which ``numpy.load`` reads alone, also
     while it grows. ``row`` counts from 0. The last row is the run that was still open.

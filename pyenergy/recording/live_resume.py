@@ -64,7 +64,10 @@ def resumed(
             flags[mine[0]] |= _core.FLAG_GAP_BEFORE
         _core.resume_run(recording, index, tuple(last[name].item() for name in Runs.names()))
         if channel["kind"] == "counter":
-            _resume_counter(recording, index, rows[index], slots[mine[kept]])
+            read = [(s["value"].item(), s["t_ns"].item()) for s in slots[mine[kept]]
+                    if not s["flags"] & UNUSABLE and s["value"] >= 0]  # fmt: skip
+            stood = [tuple(channel["stood"][:2])] if "stood" in channel else []
+            _resume_counter(recording, index, rows[index], [*stood, *read])
     later = slots[new]
     samples = {name: np.ascontiguousarray(later[name]) for name in _SAMPLE_FIELDS}
     samples["flags"] = flags[new]
@@ -81,18 +84,15 @@ def _kept(slots: NDArray[Any], last: Any) -> NDArray[np.bool_]:
 
 
 def _resume_counter(
-    recording: _core.Recording, index: int, rows: NDArray[Any], kept: NDArray[Any]
+    recording: _core.Recording, index: int, rows: NDArray[Any], read: list[tuple[float, int]]
 ) -> None:
     """Where the counter stood at the last row that has its total."""
     usable = rows[(rows["flags"] & UNUSABLE) == 0]
     if not len(usable):
         return
     total = usable[-1]
-    read = kept[((kept["flags"] & UNUSABLE) == 0) & np.isfinite(kept["value"])]
-    read = read[read["value"] >= 0]
-    raw = None
-    if len(read) and total["t_first_ns"] <= read[-1]["t_ns"] <= total["t_last_ns"]:
-        raw = float(read[-1]["value"])
+    within = [raw for raw, t in read if total["t_first_ns"] <= t <= total["t_last_ns"]]
+    raw = float(within[-1]) if within else None
     _core.resume_counter(recording, index, float(total["value"]), raw, int(total["t_first_ns"]))
 
 

@@ -50,7 +50,9 @@ std::string bytes_of(const std::string& path) {
 std::vector<LiveRow> rows_of(const std::string& path) {
   const std::string bytes = bytes_of(path);
   std::vector<LiveRow> rows((bytes.size() - kLiveHeader) / sizeof(LiveRow));
-  std::memcpy(rows.data(), bytes.data() + kLiveHeader, rows.size() * sizeof(LiveRow));
+  if (!rows.empty()) {
+    std::memcpy(rows.data(), bytes.data() + kLiveHeader, rows.size() * sizeof(LiveRow));
+  }
   return rows;
 }
 
@@ -319,6 +321,28 @@ TEST_CASE("resume: an equal reading goes on with the last run, another begins on
   CHECK(store.count()[0] == 4);
   CHECK(store.flags()[0] == kGapBefore);
   CHECK(store.value()[1] == 6.0);
+}
+
+TEST_CASE("counters: where they stand, with the time of the read that told") {
+  Channel energy = fake_channel("energy");
+  energy.kind = ChannelKind::kCounter;
+  energy.scale = 1e-3;
+  Recording recording({fake_channel("power"), energy}, kSecond, kSecond);
+  CHECK(recording.counters().empty());
+  recording.take({10, 11, 5.0, 0, kOk, 0});
+  recording.take({10, 11, 700.0, 1, kOk, 0});
+  recording.take({20, 21, 700.0, 1, kOk, 0});
+  for (int i = 0; i < 2; ++i) {
+    const std::vector<Sample> found = recording.counters();
+    REQUIRE(found.size() == 1);
+    CHECK(found[0].channel == 1);
+    CHECK(found[0].value == 700.0);
+    CHECK(found[0].t_ns == 20);
+    CHECK(found[0].read_ns == 21);
+    recording.seal();
+  }
+  recording.take({30, 31, std::numeric_limits<double>::quiet_NaN(), 1, kMissing, 7});
+  CHECK(recording.counters().empty());
 }
 
 TEST_CASE("resume: a counter goes on from its total, or is reset where it stood nowhere") {
