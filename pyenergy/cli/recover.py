@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ..errors import NoReadingsError
+from ..errors import PyEnergyError
 from ..recording.recover import recover
 from ..report.text import print_trace
 
@@ -35,6 +35,6 @@ def command(
     target, recorded = recover(file, out, replace=replace, keep=keep)
     try:
         print_trace(Trace(recorded), console)
-    except NoReadingsError as error:
+    except PyEnergyError as error:  # it may have died before it could read anything
         console.print(f"no energy: {error}", markup=False)
     console.print(f"wrote {target}", markup=False, soft_wrap=True)

@@ -163,6 +163,22 @@ def test_run_that_is_killed_leaves_a_recording(world: SimulatedWorld, tmp_path: 
     process.communicate()
 
 
+def test_a_recording_that_died_at_once_is_recovered_all_the_same(
+    world: SimulatedWorld, tmp_path: Path
+) -> None:
+    code = (
+        "import os, pyenergy\n"
+        "trace = pyenergy.trace(devices='sim', path='r', rate_hz=1)\n"
+        "trace.__enter__()\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    done = command("recover", "r", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no energy: the trace has no duration" in done.stdout
+    assert len(pyenergy.load(tmp_path / "r").recorded.devices["gpu:0"].runs["power"]) == 1
+
+
 def test_run_to_a_file_that_cannot_be_runs_nothing(tmp_path: Path) -> None:
     done = command("run", "--devices", "sim:ideal", "-o", "absent/r", "--", "touch", "ran",
                    cwd=tmp_path)  # fmt: skip
