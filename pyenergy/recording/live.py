@@ -182,7 +182,8 @@ class LiveRecording:
             with contextlib.suppress(RuntimeError):
                 followed.source.stream.drain()
                 _core.write_live(followed.source.recording)
-        self._stop(remove_tails=False)
+        # Without the folder nobody finds them.
+        self._stop(remove_tails=not self.path.is_dir())
         self._folder.close()
 
     def discard(self) -> None:

@@ -329,12 +329,14 @@ def test_a_folder_that_vanishes_is_told_and_costs_nothing(
     monitor = pyenergy.Monitor(devices="sim", path=tmp_path / "in" / "run").start()
     t = monitor.trace
     time.sleep(0.03)
+    (tail,) = LiveReader(tmp_path / "in" / "run.live").tails()
     shutil.rmtree(tmp_path / "in")
     with pyenergy.mark("after"):
         time.sleep(0.12)
     assert any("it was removed" in note for note in t.notes)
     with pytest.warns(RecordingWarning, match=r"cannot write.*still in memory"):
         monitor.stop()
+    assert not tail.exists()
     assert t.path is None
     assert any("still in memory" in note for note in t.notes)
     assert_true(t, card)
