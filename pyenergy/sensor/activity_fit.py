@@ -19,7 +19,7 @@ from .coarse_clock import absorbed, coarse_clock
 from .gaps import power_bounds
 from .identify import Belief, Weighted, held_out, identify
 from .level import DRIFTS, SHARED_DRIFTS, LevelFit, best_drift, fit_level
-from .response import filtered
+from .response import filtered, overlaps
 from .spans import EDGE, IDLE, Spans, groups
 from .update_clock import Updates, fit_clock, updates_of
 
@@ -41,6 +41,8 @@ _ROUNDS = 8
 _MOST_MODES = 4  # of the response's posterior: its window and delay, and a few peaks
 _OUTLIER = 30  # times a variance: a square beyond is strange work, and counts as this much
 _STAND_INS = 4  # readings with the scatter of all, in each group
+_CONTESTED = 0.1  # share of the readings around a class's spans that nothing explains
+_FEW, _SOME, _WHOLE = 3, 0.02, 0.9  # readings that saw something of a class, but never all
 _SAME_VOTES = 0.05  # far inside what a scatter of few readings is known to
 MEDIAN_OF_SQUARES = 0.4549  # of a standard normal variable
 
@@ -82,6 +84,10 @@ class ActivityFit:
         The same outside of spans, and of readings that hold an edge.
     edges_apart : bool
         Whether readings saw classes alone too, so that ``excess_edge`` is of the edges.
+    contested_w : ndarray, shape (p,)
+        By how much each class may draw something else, W: where many readings around its spans are
+        explained by nothing, its power is told from partial overlaps with readings that work which
+        no span names may have made.
 
     Raises
     ------
@@ -117,6 +123,7 @@ class ActivityFit:
         self._drifts = SHARED_DRIFTS if free else DRIFTS
         self._solve(response)
         self._set_scatter()
+        self.contested_w = self._contested()
 
     def _solve(self, response: Response | None) -> None:
         width = self.high_w - self.low_w
@@ -264,6 +271,27 @@ class ActivityFit:
         t_ns = u.t_ns + np.round(index * clock.u_period_ns).astype(np.int64)
         x = np.asarray(filtered(self.activity, t_ns, self.belief.best).toarray())
         return fit_level(u.value, x, weight, u.steps, self.belief.drift, width, full=False).beta
+
+    def _contested(self) -> NDArray[np.float64]:
+        """Power of each class less what the readings around it show at face value.
+
+        A sensor that looks all the time misses nothing, wherever the work lies.
+        """
+        best, found = self.belief.best, np.zeros(len(self.beta))
+        period_s = self.clock.period_ns / NS_PER_S
+        if not self.spans.labelled or best.looks_s > 0.95 * period_s:
+            return found
+        reach = round((best.reach_s + period_s) * NS_PER_S)
+        t, x = self.updates.t_ns, self.design(best)
+        near = overlaps(self.activity, t - 2 * reach, t + reach // 2).toarray() > 0
+        above_w = self.updates.value - self.level
+        for j in range(len(found)):
+            around = near[:, j]
+            many = np.count_nonzero(around & self.strange) > _CONTESTED * np.count_nonzero(around)
+            few = np.count_nonzero(x[:, j] > _SOME) <= _FEW and x[:, j].max() < _WHOLE
+            if around.any() and (many or few):
+                found[j] = abs(self.beta[j] - float(above_w[around].max()))
+        return found
 
     def _blamed(self, x: NDArray[np.float64], z2: NDArray[np.float64]) -> str | None:
         """The class in whose readings the misfit is largest; None: outside of all."""

@@ -171,7 +171,8 @@ def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusio
     if not bool((np.diff(total)[whole[1:]] > 0).any()):
         return None
     use = whole[1:]
-    kind = told(t, np.diff(total), use, power, model, _edge_u_s(counter, clock))
+    edge_u_s, quantum_j = _edge_u_s(counter, clock), _quantum_j(total)
+    kind = told(t, np.diff(total), use, power, model, edge_u_s, quantum_j)
     # What it counted at a tick had happened a delay before.
     t = t - round(kind.delay_s * NS_PER_S)
     inside = t >= model.start_ns
@@ -189,7 +190,7 @@ def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusio
     scale, scale_u, explained = _scale(ratio, own_u / max(model_j, 1e-9))
     difference = steps / scale - modelled
     density = difference / seconds
-    tick_u = _tick_u(_edge_u_s(counter, clock), kind.delay_u_s, steps / seconds)
+    tick_u = _tick_u(edge_u_s, kind.delay_u_s, steps / seconds, quantum_j)
     genuine = max(float(np.mean(difference**2)) - tick_u**2, 0.0)
     weight = genuine / (genuine + tick_u**2) if hypothesis == "truth" else 0.0
     knots = np.concatenate([[model.start_ns], np.repeat(t, 2), [model.end_ns]])
@@ -259,9 +260,24 @@ def _edge_u_s(counter: Runs, clock: UpdateClock | None) -> float:
     return float(poll_s if clock is None else min(clock.u_t0_ns / NS_PER_S, poll_s))
 
 
-def _tick_u(edge_u_s: float, delay_u_s: float, power_w: NDArray[np.float64]) -> float:
+def _quantum_j(total: NDArray[np.float64]) -> float:
+    """The largest power of ten that all values are multiples of, or else what NVML counts in, J.
+
+    A log may have rounded them.
+    """
+    for step in (100.0, 10.0, 1.0, 0.1, 0.01):
+        # Of differences: the recording's first value may be any.
+        multiple = (total - total[0]) / step
+        if bool(np.all(np.abs(multiple - np.round(multiple)) < 1e-6)):
+            return step
+    return _QUANTUM_J
+
+
+def _tick_u(
+    edge_u_s: float, delay_u_s: float, power_w: NDArray[np.float64], quantum_j: float
+) -> float:
     """Of an increment, J: quantum, its two edges' time, and a delay that moves both of them."""
     rate_w = float(np.sqrt(np.mean(power_w**2)))
     swing_w = float(np.sqrt(2) * np.std(power_w))
     edges = 2 * (edge_u_s * rate_w) ** 2 + (delay_u_s * swing_w) ** 2
-    return float(np.sqrt(edges + 2 * _QUANTUM_J**2 / 12))
+    return float(np.sqrt(edges + 2 * quantum_j**2 / 12))

@@ -4,12 +4,13 @@
 It is not documented: the true power, or the update period times each sampled reading. Totals cannot
 tell; increments can. The sum of the readings predicts a counter of the second kind to its last
 digit, whatever ran, in one of a few conventions: with the newest reading or without it, as
-rectangles or trapezoids. One of the first kind follows the work, a delay before it is published.
-What follows neither is not believed.
+rectangles or trapezoids, at the sensor's updates or at ticks of its own. One of the first kind
+follows the work, a delay before it is published. What follows neither is not believed.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..recording.series import Runs
     from .uncertainty import PowerModel
+    from .update_clock import Updates
 
     Floats = NDArray[np.float64]
     Times = NDArray[np.int64]
@@ -36,6 +38,9 @@ _LAGS = (-0.5, 0.5, 1.5)  # periods by which a sum of readings is late: with the
 _LONGEST_S = 0.03  # a counter may be late by that much, or by what the power reading may
 _STEP_S = 0.002
 _MOST = 5000  # increments that tell a delay
+_DEGREES = 3  # of Student's t
+_MEDIAN = 0.6745  # of the size of a standard normal variable
+_LEAST_S = 20e-6  # no delay is known better
 _FOREIGN = 4.0  # root mean square of increments' misses, over what is expected of them
 
 Hypothesis = Literal["truth", "sensor", "undecided", "neither"]
@@ -64,6 +69,7 @@ def told(
     power: Runs,
     model: ActivityModel | PowerModel,
     edge_u_s: float,
+    quantum_j: float,
 ) -> Kind:
     """Tell it.
 
@@ -81,6 +87,8 @@ def told(
         What the readings say.
     edge_u_s : float
         Standard uncertainty of an update's time, s.
+    quantum_j : float
+        The counter's smallest step, J.
     """
     sums = _added_up(power, t)
     if sums is None:
@@ -91,12 +99,17 @@ def told(
     typical = float(np.median(np.abs(steps_used)))
     by_sensor = min(_miss(steps_used - added[whole]) for added in sums)
     work = _Work(t, steps, whole, model)
-    delay_s, delay_u_s = work.delay() if isinstance(model, ActivityModel) else (0.0, 0.0)
+    if isinstance(model, ActivityModel):
+        delay_s, delay_u_s = work.delay(edge_u_s, quantum_j)
+    else:  # nothing says when the work ran
+        delay_s, delay_u_s = 0.0, work.longest_s / math.sqrt(12)
     by_truth = _miss(work.residual(delay_s))
     follows = by_sensor < max(_SHARP * typical, 0.1 * by_truth)
     if follows and by_truth >= 3 * by_sensor + _SHARP * typical:
         return Kind("sensor")
-    if isinstance(model, ActivityModel) and work.is_foreign(delay_s, delay_u_s, edge_u_s):
+    if isinstance(model, ActivityModel) and work.is_foreign(
+        delay_s, delay_u_s, edge_u_s, quantum_j
+    ):
         return Kind("sensor" if follows else "neither")
     return Kind("undecided" if follows else "truth", delay_s, delay_u_s)
 
@@ -123,6 +136,27 @@ def _added_up(power: Runs, t: Times) -> list[Floats] | None:
         for lag in (0.0, *_LAGS):
             at = t - round(lag * clock.period_ns)
             found.append(np.diff(total[np.searchsorted(updates.t_ns, at, side="right")]))
+    return [*found, *_on_own_ticks(updates, power, t)]
+
+
+def _on_own_ticks(updates: Updates, power: Runs, t: Times) -> list[Floats]:
+    """The reading that was shown, at the counter's own updates: the new one, the old one, or each
+    for as long as it stood.
+
+    Where both change at about the same time, the polls do not tell which did first.
+    """
+    unsure = round(2 * float(np.median(power.read_first_ns[1:] - power.t_last_ns[:-1])))
+    seconds = np.diff(t) / NS_PER_S
+    own_s = float(np.median(seconds))  # it adds with its own period, however late polls saw it
+    seconds = own_s * np.maximum(np.round(seconds / own_s), 1.0)
+    length_s = np.diff(updates.t_ns, append=updates.t_ns[-1:]) / NS_PER_S
+    before = np.concatenate([[0.0], np.cumsum(updates.value * length_s)])
+    found = []
+    for at in (t, t - unsure, t + unsure):
+        newest = np.maximum(np.searchsorted(updates.t_ns, at, side="right") - 1, 0)
+        shown = updates.value[newest]
+        held = before[newest] + shown * ((at - updates.t_ns[newest]) / NS_PER_S)
+        found += [shown[1:] * seconds, shown[:-1] * seconds, np.diff(held)]
     return found
 
 
@@ -160,30 +194,57 @@ class _Work:
         scale = float(self._steps.sum()) / all_j if all_j > 0 else 1.0
         return np.asarray(self._steps - scale * modelled)
 
-    def delay(self) -> tuple[float, float]:
-        """(how late the counter is, standard uncertainty), s."""
-        from scipy.optimize import minimize_scalar
+    def delay(self, tick_u_s: float, quantum_j: float) -> tuple[float, float]:
+        """(how late the counter is, standard uncertainty), s.
 
-        grid = np.arange(0.0, self.longest_s + _STEP_S / 2, _STEP_S)
-        misses = [_miss(self.residual(d)) for d in grid]
-        near = float(grid[int(np.argmin(misses))])
-        low, high = max(near - _STEP_S, 0.0), min(near + _STEP_S, self.longest_s)
-        found = minimize_scalar(
-            lambda d: _miss(self.residual(d)), bounds=(low, high), options={"xatol": 1e-6}
-        )
-        best = float(found.x)
-        slope = (self.modelled(best + 1e-4) - self.modelled(best - 1e-4)) / 2e-4
-        told_by = float(slope @ slope) / max(float(found.fun), 1e-6) ** 2
-        return best, float(1 / np.sqrt(told_by + 12 / self.longest_s**2))
+        From all increments by what each may be off by, with the tails of Student's t: the few that
+        hold an edge of the work tell it, and are the ones that a model misses most.
+        """
+        expected = self.expected(0.0, 0.0, tick_u_s, quantum_j)
+        coarse = np.arange(0.0, self.longest_s + _STEP_S / 2, _STEP_S)
+        near, fit = coarse, self._log_fits(coarse, expected)
+        for step_s in (_STEP_S / 8, _STEP_S / 64):
+            best = float(near[int(np.argmax(fit))])
+            extent = _spread_s(near, fit) + 16 * step_s
+            low, high = max(best - extent, 0.0), min(best + extent, self.longest_s)
+            near = np.linspace(low, high, int(np.clip((high - low) / step_s, 8, 64)) + 1)
+            fit = self._log_fits(near, expected)
+        share = np.exp(fit - fit.max())
+        mean = float(share @ near / share.sum())
+        return mean, float(np.hypot(_spread_s(near, fit), _LEAST_S))
 
-    def is_foreign(self, delay_s: float, delay_u_s: float, edge_u_s: float) -> bool:
-        """Whether increments miss a model by what neither it nor their own edges can be off by."""
+    def _log_fits(self, delays_s: Floats, expected: Floats) -> Floats:
+        """Log likelihood of each delay, up to a constant; the scale of the misses is free."""
+        z = np.stack([self.residual(d) / expected for d in delays_s])
+        scale = max(1.0, min(float(np.median(np.abs(row))) for row in z) / _MEDIAN)
+        return np.asarray(-(_DEGREES + 1) / 2 * np.log1p((z / scale) ** 2 / _DEGREES).sum(axis=1))
+
+    def expected(
+        self, delay_s: float, delay_u_s: float, tick_u_s: float, quantum_j: float
+    ) -> Floats:
+        """What each increment may be off by: the model, its two edges, its digits, J."""
         shift = round(delay_s * NS_PER_S)
         low = self._model.start_ns
         a, b = np.maximum(self._start - shift, low), np.maximum(self._end - shift, low)
         own = self._model.windows(a, b).unseen
         seconds = np.maximum(self._end - self._start, 1) / NS_PER_S
         power = self._steps / seconds
-        edges = np.hypot(np.sqrt(2) * edge_u_s * power, np.sqrt(2) * delay_u_s * np.std(power))
-        expected = np.sqrt(own**2 + edges**2 + (_SHARP * self._steps) ** 2)
-        return _miss(self.residual(delay_s) / np.maximum(expected, 1e-9)) > _FOREIGN
+        edges = np.hypot(np.sqrt(2) * tick_u_s * power, np.sqrt(2) * delay_u_s * np.std(power))
+        digits = quantum_j / np.sqrt(6)
+        off = np.sqrt(own**2 + edges**2 + digits**2 + (_SHARP * self._steps) ** 2)
+        return np.asarray(np.maximum(off, 1e-9))
+
+    def is_foreign(
+        self, delay_s: float, delay_u_s: float, edge_u_s: float, quantum_j: float
+    ) -> bool:
+        """Whether increments miss a model by what neither it nor their own edges can be off by."""
+        expected = self.expected(delay_s, delay_u_s, edge_u_s, quantum_j)
+        return _miss(self.residual(delay_s) / expected) > _FOREIGN
+
+
+def _spread_s(delays_s: Floats, log: Floats) -> float:
+    """Standard deviation of a posterior on a grid."""
+    share = np.exp(log - log.max())
+    share /= share.sum()
+    mean = float(share @ delays_s)
+    return float(np.sqrt(max(float(share @ (delays_s - mean) ** 2), 0.0)))

@@ -129,7 +129,8 @@ class ActivityModel:
         stuck = in_step(spans, round(self.period_s * NS_PER_S), self.response.looks_s)
         stuck &= not self._full_time
         anything_w = (self.high_w - self.low_w) / math.sqrt(12)
-        self.lever_cov[np.diag_indices(p)] += np.where(stuck, anything_w, 0.0) ** 2
+        unsure_w = np.hypot(np.where(stuck, anything_w, 0.0), self.fitted.contested_w)
+        self.lever_cov[np.diag_indices(p)] += unsure_w**2
         self._stuck_w = np.where(stuck, _STUCK * self.fitted.beta, 0.0)
         self._unlabelled: Unlabelled | None = None
         self._unmarked: _core.EnergyCurve | None = None

@@ -64,7 +64,7 @@ class _Local:
         window = self.near.window_s
         if not self.fixed:
             window = self.prior.window_s * float(np.exp(v[_WINDOW]))
-            if not 1e-4 < window < 20.0:
+            if not (1e-4 < window < 20.0 and self.prior.allows(window)):
                 return None
         return Response(family, window, float(v[_LAG]) - Response(family, window).lag_s)
 

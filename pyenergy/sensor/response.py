@@ -33,6 +33,9 @@ Family = Literal["boxcar", "rc", "continuous"]
 FAMILIES: tuple[Family, ...] = ("boxcar", "rc", "continuous")
 _INSTANT_NS = 1_000  # a continuous reading is a boxcar too short to matter
 _LONGEST_S = 100.0
+_SIGMAS = (
+    3.0  # of a window's logarithm, beyond which the catalogue holds it for no sensor of the kind
+)
 # How far ahead of its time stamp a reading may seem to look, beside two windows: fits pass through
 # there on their way, and a log may stamp its lines late. More than that is a sign of a wrong sign.
 _AHEAD_S = 0.5
@@ -152,6 +155,16 @@ class ResponsePrior:
         if self.family != "continuous" and self.window_spread > 0:
             log -= 0.5 * (np.log(response.window_s / self.window_s) / self.window_spread) ** 2
         return log
+
+    def allows(self, window_s: float) -> bool:
+        """Whether a sensor may have that window or time constant at all.
+
+        However well another explained the readings: work that no span names looks like a sensor
+        that averages longer, and is not to be taken for one.
+        """
+        if self.family == "continuous" or self.window_spread <= 0:
+            return True
+        return bool(abs(np.log(window_s / self.window_s)) <= _SIGMAS * self.window_spread)
 
     @property
     def middle(self) -> Response:

@@ -55,14 +55,15 @@ class Card:
     def energy_j(self, t: np.ndarray) -> np.ndarray:
         return np.interp(t, self._t, self._sum)
 
-    def trace(self, tick_s: np.ndarray, counted_j: np.ndarray) -> Trace:
+    def trace(self, tick_s: np.ndarray, counted_j: np.ndarray, quantum_j: float = 1e-3) -> Trace:
         def polled(at_s: np.ndarray, value: np.ndarray) -> np.ndarray:
             return value[np.searchsorted(at_s, self.poll_s, side="right") - 1]
 
+        shown_j = np.round((polled(tick_s, counted_j) + 1000) / quantum_j) * quantum_j
         return Trace.from_readings(
             {
                 "gpu:0/power": (ns(self.poll_s), polled(self.tick_s, self.reading_w)),
-                "gpu:0/energy": (ns(self.poll_s), np.round(polled(tick_s, counted_j) + 1000, 3)),
+                "gpu:0/energy": (ns(self.poll_s), shown_j),
             },
             [(name, int(a * 1e9), int(b * 1e9)) for name, a, b in self.spans],
             profile=KNOWN,
@@ -113,6 +114,42 @@ def test_sums_of_readings_are_told_in_every_convention(
     assert np.abs(np.concatenate(z)).max() < 4.5
 
 
+def ticks(card: Card, period_s: float) -> np.ndarray:
+    """A counter's own, beside the sensor's."""
+    return np.arange(-2 * period_s + card.rng.uniform(0, period_s), END_S + period_s, period_s)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "period_s", "seed"),
+    [
+        ("ga100", 0.005, 0),
+        ("ga100", 0.02, 1),
+        ("ga100", 0.05, 2),
+        ("volta", 0.01, 1),
+        ("volta", 0.05, 3),
+        ("hopper", 0.1, 4),
+    ],
+)
+def test_a_sum_of_what_is_shown_at_ticks_of_its_own_is_told(
+    architecture: str, period_s: float, seed: int
+) -> None:
+    card = Card(architecture, seed)
+    tick_s = ticks(card, period_s)
+    shown = np.maximum(np.searchsorted(card.tick_s, tick_s, side="right") - 1, 0)
+    trace = card.trace(tick_s, np.cumsum(card.reading_w[shown]) * period_s)
+    assert np.abs(misses(card, trace)).max() < 4.5
+    assert "energy counter" not in trace.energy.method
+
+
+@pytest.mark.parametrize("architecture", SENSORS)
+@pytest.mark.parametrize("period_s", [0.02, 0.1])
+def test_a_counter_that_was_logged_in_whole_joules(period_s: float, architecture: str) -> None:
+    card = Card(architecture, 7)
+    tick_s = ticks(card, period_s)
+    trace = card.trace(tick_s, card.energy_j(tick_s), quantum_j=1.0)
+    assert np.abs(misses(card, trace)).max() < 4.5
+
+
 @pytest.mark.parametrize("architecture", SENSORS)
 @pytest.mark.parametrize("late_s", [0.0, 0.005, 0.02])
 @pytest.mark.parametrize("period_s", [0.02, 0.1])
@@ -120,7 +157,7 @@ def test_a_counter_of_the_truth_may_be_late(
     period_s: float, late_s: float, architecture: str
 ) -> None:
     card = Card(architecture, 3)
-    tick_s = np.arange(-2 * period_s + card.rng.uniform(0, period_s), END_S + period_s, period_s)
+    tick_s = ticks(card, period_s)
     trace = card.trace(tick_s, card.energy_j(tick_s - late_s))
     assert np.abs(misses(card, trace)).max() < 4.5
     start, end = (np.array([t / 1e9]) for t in trace.bounds_ns)
