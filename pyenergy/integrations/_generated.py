@@ -9,7 +9,9 @@ the step added, up to and including its end-of-sequence token.
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,14 +26,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Chunks", "Prompts", "count_outputs", "shown_columns", "steps_of"]
+__all__ = ["Chunks", "Prompts", "count_outputs", "sequences_of", "shown_columns", "steps_of"]
 
 
 class Ticks(Protocol):
-    """When columns were added to the sequences: a `TokenClock`."""
+    """When columns were added to the sequences, and what these were: a `TokenClock`."""
 
     times_ns: list[int]
     lengths: list[int]
+    sequences: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ class Prompts:
     cached: int = 0
 
     @classmethod
-    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prompts | None:
+    def of(cls, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prompts | None:
         """From the arguments of ``generate``; None when no prompt was given.
 
         Taken before ``generate`` runs: a cache that is passed in grows.
@@ -59,6 +62,8 @@ class Prompts:
         mask = kwargs.get("attention_mask")
         if given is None:
             return None
+        if mask is None:
+            mask = _inferred_mask(model, given, kwargs)
         if mask is not None:
             columns = mask.bool().cpu().numpy()
         else:
@@ -103,8 +108,7 @@ class Chunks:
     """
 
     def __init__(self, model: Any, kwargs: dict[str, Any], sync: bool) -> None:
-        config = kwargs.get("generation_config") or getattr(model, "generation_config", None)
-        size = kwargs.get("prefill_chunk_size", getattr(config, "prefill_chunk_size", None))
+        size = _setting(model, kwargs, "prefill_chunk_size")
         self.ends_ns: list[int] = []
         self.widths: list[int] = []
         self._model = model if size else None
@@ -215,12 +219,59 @@ def shown_columns(
     return int(begun.shape[1]) if begun is not None else 1
 
 
+def sequences_of(output: Any) -> Any:
+    """The tokens in what ``generate`` returned, which may be a dictionary of several things."""
+    if isinstance(output, Mapping):
+        return output["sequences"]
+    return getattr(output, "sequences", output)
+
+
 def count_outputs(
-    model: Any, kwargs: dict[str, Any], sequences: Any, shown: int
+    model: Any, kwargs: dict[str, Any], sequences: Any, shown: int, clock: Ticks
 ) -> tuple[int, ...]:
-    """Output tokens of each sequence, without what follows its end-of-sequence token."""
-    ends = _end_tokens(model, kwargs)
-    return tuple(_until_end(row, ends) for row in sequences[:, shown:].tolist())
+    """Output tokens of each sequence, without what follows its end-of-sequence token.
+
+    ``sequences`` is what was returned: of some models, such as Whisper, without start tokens and
+    end-of-sequence. Those are counted as the clock saw them, where it saw what was returned; of
+    several passes, what they returned counts.
+    """
+    ends = _tokens(_setting(model, kwargs, "eos_token_id"))
+    if not _is_stripped(sequences, shown, clock):
+        return tuple(_until_end(row, ends) for row in sequences[:, shown:].tolist())
+    one_pass = all(after > before for before, after in pairwise(clock.lengths))
+    beams = _setting(model, kwargs, "num_beams") or 1
+    if one_pass and beams == 1 and len(clock.sequences) == len(sequences):
+        return tuple(_until_end(row, ends) for row in clock.sequences[:, shown:].tolist())
+    padding = ends | _tokens(_setting(model, kwargs, "pad_token_id"))
+    kept = [_without(row, padding) for row in sequences.tolist()]
+    if not one_pass:
+        return tuple(kept)
+    # What is shorter than the steps that were made had an end-of-sequence.
+    return tuple(min(n + 1, clock.lengths[-1] - shown) for n in kept)
+
+
+def _is_stripped(sequences: Any, shown: int, clock: Ticks) -> bool:
+    """Whether what comes before the output was taken off the sequences."""
+    if clock.sequences is None:
+        return False
+    begun = {tuple(row) for row in clock.sequences[:, :shown].tolist()}
+    return any(tuple(row) not in begun for row in sequences[:, :shown].tolist())
+
+
+def _inferred_mask(model: Any, given: Any, kwargs: dict[str, Any]) -> Any:
+    """The mask that ``generate`` makes itself of a prompt without one; None: all are tokens.
+
+    Padding is known by its token, unless that may also be an end-of-sequence. Of an encoder
+    nothing is inferred: it works on all that it is given.
+    """
+    forward = getattr(model, "forward", None)
+    takes_one = forward is None or "attention_mask" in inspect.signature(forward).parameters
+    if given.is_floating_point() or model.config.is_encoder_decoder or not takes_one:
+        return None
+    pads = _tokens(_setting(model, kwargs, "pad_token_id"))
+    if not pads or pads & _tokens(_setting(model, kwargs, "eos_token_id")):
+        return None
+    return given.ne(next(iter(pads)))
 
 
 def _inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -234,12 +285,24 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return inputs if inputs is not None else kwargs.get("inputs_embeds")
 
 
-def _end_tokens(model: Any, kwargs: dict[str, Any]) -> set[int]:
-    config = kwargs.get("generation_config") or model.generation_config
-    end = kwargs.get("eos_token_id", getattr(config, "eos_token_id", None))
-    if end is None:
+def _setting(model: Any, kwargs: dict[str, Any], name: str) -> Any:
+    """What ``generate`` takes for a setting: an argument, even None, comes first.
+
+    What a configuration that is passed in leaves open, the model's own says.
+    """
+    if name in kwargs:
+        return kwargs[name]
+    given = getattr(kwargs.get("generation_config"), name, None)
+    own = getattr(getattr(model, "generation_config", None), name, None)
+    return own if given is None else given
+
+
+def _tokens(setting: Any) -> set[int]:
+    """The tokens of a setting: none, one, several, or a tensor of them."""
+    if setting is None:
         return set()
-    return {int(token) for token in (end if isinstance(end, (list, tuple)) else [end])}
+    found = setting.tolist() if hasattr(setting, "tolist") else setting
+    return {int(token) for token in (found if isinstance(found, (list, tuple)) else [found])}
 
 
 def _until_end(tokens: list[int], ends: set[int]) -> int:
@@ -248,3 +311,11 @@ def _until_end(tokens: list[int], ends: set[int]) -> int:
         if token in ends:
             return position + 1
     return len(tokens)
+
+
+def _without(tokens: list[int], padding: set[int]) -> int:
+    """Tokens before the padding at the end."""
+    n = len(tokens)
+    while n and tokens[n - 1] in padding:
+        n -= 1
+    return n

@@ -21,7 +21,7 @@ from .._energy import Energy, format_with_uncertainty
 from ..errors import OptionError
 from ..recording.marks import Mark
 from ..units import NS_PER_S, engineering
-from ._generated import Chunks, Prompts, count_outputs, shown_columns, steps_of
+from ._generated import Chunks, Prompts, count_outputs, sequences_of, shown_columns, steps_of
 from ._per import per
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class TokenClock:
         When each step's tokens existed, ns of CLOCK_MONOTONIC.
     lengths : list of int
         Columns that the sequences had then, the prompt's included; as a streamer: tokens so far.
+    sequences : tensor or None
+        The sequences at the last step, each beam of its own; None as a streamer.
 
     Parameters
     ----------
@@ -56,12 +58,14 @@ class TokenClock:
     def __init__(self, sync: bool = True) -> None:
         self.times_ns: list[int] = []
         self.lengths: list[int] = []
+        self.sequences: Any = None
         self._sync = sync
         self._prompt_shown = False
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         """As a stopping criterion: False for every request."""
         self._tick(input_ids, int(input_ids.shape[1]))
+        self.sequences = input_ids
         import torch
 
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
@@ -242,14 +246,13 @@ def generate(
     clock, chunks = TokenClock(sync), Chunks(model, kwargs, sync)
     criteria = [*(kwargs.pop("stopping_criteria", None) or []), clock]
     modules = ModuleSpans(model) if layers else None
-    prompts = Prompts.of(args, kwargs)
+    prompts = Prompts.of(model, args, kwargs)
     with open_trace(**(trace_options or {})) as measured, modules or nullcontext(), chunks:
         output = model.generate(*args, stopping_criteria=StoppingCriteriaList(criteria), **kwargs)
     start_ns, end_ns = measured.bounds_ns
     first_ns = clock.times_ns[0] if clock.times_ns else None
-    sequences = getattr(output, "sequences", output)
     shown = shown_columns(model, args, kwargs, clock.lengths)
-    outputs = count_outputs(model, kwargs, sequences, shown)
+    outputs = count_outputs(model, kwargs, sequences_of(output), shown, clock)
     prompts = prompts if prompts is not None else Prompts.none(len(outputs))
     result = Generation(output, measured, prompts.tokens, outputs, start_ns, first_ns, end_ns)
     steps = steps_of(prompts, outputs, shown, clock, chunks, start_ns)

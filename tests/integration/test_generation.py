@@ -72,7 +72,23 @@ def test_layers_of_a_generation_add_up_to_its_trace(gpt2: Any) -> None:
     assert not any(module._forward_hooks for module in gpt2.modules())
 
 
-def test_padding_and_what_follows_the_end_never_count(gpt2: Any) -> None:
+MASK = {"attention_mask": torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])}
+LENGTH = {"max_new_tokens": 8, "do_sample": False}
+
+
+@pytest.mark.parametrize(
+    "passed",
+    [
+        {**MASK, **LENGTH},
+        LENGTH,  # the mask then is known from the padding's token
+        {**LENGTH, "eos_token_id": torch.tensor([7, 8])},
+        # What a configuration leaves open, the model's own says: end-of-sequence and padding.
+        {**MASK, "generation_config": transformers.GenerationConfig(**LENGTH)},
+        {"generation_config": transformers.GenerationConfig(**LENGTH)},
+    ],
+    ids=["mask", "no mask", "several ends", "own configuration", "own configuration, no mask"],
+)
+def test_padding_and_what_follows_the_end_never_count(gpt2: Any, passed: dict[str, Any]) -> None:
     class Scripted(transformers.LogitsProcessor):
         """Row 0 ends with its third token, row 1 goes on."""
 
@@ -84,14 +100,25 @@ def test_padding_and_what_follows_the_end_never_count(gpt2: Any) -> None:
             return forced
 
     padded = ids([0, 0, 3, 4, 5], [1, 2, 3, 4, 5])
-    mask = ids([0, 0, 1, 1, 1], [1, 1, 1, 1, 1])
-    result = generate(
-        gpt2, padded, trace_options=SIM, attention_mask=mask, max_new_tokens=8, do_sample=False,
-        logits_processor=transformers.LogitsProcessorList([Scripted()]),
-    )  # fmt: skip
+    result = generate(gpt2, padded, trace_options=SIM, logits_processor=[Scripted()], **passed)
     assert result.prompt_tokens == (3, 5)
     assert result.output_tokens == (3, 8)
     assert result.joules_per_decode_token.joules == pytest.approx(result.decode.joules / (2 + 7))
+
+
+def test_padding_that_may_be_an_end_counts_without_a_mask(gpt2: Any) -> None:
+    """The model then is given all of it: so does transformers."""
+    seen: list[Any] = []
+
+    def watch(model: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        seen.append(kwargs.get("attention_mask"))
+
+    hook = gpt2.register_forward_pre_hook(watch, with_kwargs=True)
+    padded = ids([7, 7, 3, 4, 5], [1, 2, 3, 4, 5])
+    result = generate(gpt2, padded, trace_options=SIM, pad_token_id=7, **LENGTH)
+    hook.remove()
+    assert seen[0] is None or bool(seen[0].all())
+    assert result.prompt_tokens == (5, 5)
 
 
 def test_token_clock_as_streamer_skips_the_prompt(gpt2: Any) -> None:
