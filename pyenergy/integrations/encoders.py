@@ -189,16 +189,29 @@ def transcribe(
     OptionError
         When the lengths are not those of the clips, or the model cannot generate.
     """
-    lengths = (audio_s,) if isinstance(audio_s, (int, float)) else tuple(audio_s)
-    if any(not (math.isfinite(s) and s > 0) for s in lengths):
-        raise OptionError(f"audio_s must be positive seconds, got {audio_s!r}")
+    lengths = _seconds(audio_s)
     if len(lengths) != int(input_features.shape[0]):
         raise OptionError(
             f"{len(lengths)} lengths in audio_s, but {int(input_features.shape[0])} clips in "
             "input_features"
         )
     made = generate(model, trace_options=trace_options, input_features=input_features, **kwargs)
-    return Speech(made, tuple(float(s) for s in lengths))
+    return Speech(made, lengths)
+
+
+def _seconds(audio_s: float | Iterable[float]) -> tuple[float, ...]:
+    """Lengths of clips; numbers of NumPy and torch are numbers, texts are not."""
+    given = audio_s if isinstance(audio_s, Iterable) else (audio_s,)
+    try:
+        found = tuple(math.fsum((s,)) for s in given)
+    except TypeError:
+        raise OptionError(
+            "audio_s must be positive seconds, one number for each clip, before it was padded; "
+            f"got {audio_s!r}"
+        ) from None
+    if any(not (math.isfinite(s) and s > 0) for s in found):
+        raise OptionError(f"audio_s must be positive seconds, got {audio_s!r}")
+    return found
 
 
 def _tokens(batch: Mapping[str, Any]) -> tuple[int, ...]:

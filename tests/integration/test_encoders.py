@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 from tiny_models import MODELS, SIM, torch, transformers
 
 from pyenergy.errors import OptionError, StateError
 from pyenergy.integrations._edges import Edges
+from pyenergy.integrations._generated import count_outputs
 from pyenergy.integrations.encoders import encode, transcribe
+from pyenergy.integrations.transformers import TokenClock
 
 pytestmark = MODELS
 
@@ -104,17 +109,65 @@ def test_joules_are_over_the_seconds_of_audio(whisper: Any) -> None:
     assert made.generation.prompt_tokens == (0, 0)
 
 
-def test_one_clip(whisper: Any) -> None:
+@pytest.mark.parametrize("audio_s", [2, [torch.tensor(2.0)], np.array([2.0]), np.float32(2)])
+def test_one_clip(whisper: Any, audio_s: Any) -> None:
     made = transcribe(
-        whisper, torch.randn(1, 8, 40), audio_s=2, trace_options=SIM, max_new_tokens=3
+        whisper, torch.randn(1, 8, 40), audio_s=audio_s, trace_options=SIM, max_new_tokens=3
     )
     assert made.audio_s == (2.0,)
     assert made.joules_per_audio_second.joules == pytest.approx(made.energy.joules / 2)
 
 
+class Ends(transformers.LogitsProcessor):
+    """Row i ends with its token number ``at[i]``; until then there is the token 9."""
+
+    def __init__(self, shown: int, *at: int) -> None:
+        self.shown, self.at = shown, at
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        made = input_ids.shape[1] - self.shown + 1
+        forced = torch.full_like(scores, -1e9)
+        for row in range(len(forced)):
+            forced[row, 2 if made == self.at[row * len(self.at) // len(forced)] else 9] = 0.0
+        return forced
+
+
+@pytest.mark.parametrize("start", [[1], [1, 5, 6, 7]], ids=["one", "as multilingual"])
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"return_dict_in_generate": True}])
+@pytest.mark.parametrize(
+    ("at", "counts"), [((99, 99), (8, 8)), ((99, 3), (8, 3)), ((6, 3), (6, 3)), ((1, 1), (1, 1))]
+)
+def test_speech_without_its_start_tokens_is_counted_whole(
+    whisper: Any, start: list[int], options: dict[str, Any], at: tuple[int, ...], counts: Any
+) -> None:
+    made = transcribe(
+        whisper, torch.randn(2, 8, 40), audio_s=[0.4, 0.25], trace_options=SIM, max_new_tokens=8,
+        do_sample=False, decoder_input_ids=torch.tensor([start] * 2),
+        logits_processor=[Ends(len(start), *at)], **options,
+    ).generation  # fmt: skip
+    assert made.output_tokens == counts
+    assert made.joules_per_output_token.joules == pytest.approx(made.energy.joules / sum(counts))
+    steps = made.tokens().filter(pl.col("phase") != "(outside of steps)")
+    assert steps["output_tokens"].sum() == sum(counts)
+    if "num_beams" not in options:  # beams go on while one may get better
+        assert steps["output_tokens"].min() > 0
+
+
+def test_of_several_passes_what_they_returned_counts() -> None:
+    clock = TokenClock()
+    clock.lengths, clock.sequences = [3, 4, 3, 4], torch.tensor([[1, 5, 9, 9]])
+    returned = torch.tensor([[9, 9, 9, 9, 2], [9, 9, 0, 0, 0]])
+    own = transformers.GenerationConfig(eos_token_id=2, pad_token_id=0)
+    model = SimpleNamespace(generation_config=own)
+    assert count_outputs(model, {}, returned, 2, clock) == (4, 2)
+
+
 @pytest.mark.parametrize(
     ("audio_s", "says"),
     [
+        (None, "one number for each clip.* got None"),
+        (["4"], r"one number for each clip.* got \['4'\]"),
+        ("4", "one number for each clip"),
         (0.0, "positive seconds"),
         ([1.0, float("nan")], "positive seconds"),
         ([1.0, 2.0], "2 lengths in audio_s, but 1 clips"),
