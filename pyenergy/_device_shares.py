@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,28 +11,33 @@ from ._curves import constant, weighted_sum
 from .attribution.regression import Regression, refusal, regress
 from .attribution.shares import DeviceShares, share
 from .attribution.tables import WholeU
-from .attribution.unresolved import unresolved_u, window_u
+from .attribution.unresolved import Unresolved, windows_u
 from .sensor.counter_model import CounterModel
+from .sensor.estimate import ActivityModel
 from .sensor.spans import Spans
+from .sensor.uncertainty import PowerModel
 from .units import NS_PER_S, engineering
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
-    from scipy.sparse import csr_array
 
     from . import _core
     from ._energies import DeviceEnergies
+    from .attribution.groups import Groups
     from .attribution.sweep import StaticPolicy
     from .attribution.tables import GroupU
     from .recording.operations import Operations
 
     Floats = NDArray[np.float64]
-    Groups = NDArray[np.int64] | None
+    OwnU = Callable[[Floats, Groups], Floats]  # of rows' energies, without the card's gain
 
 __all__ = ["Attributed"]
 
 _MOST_CLASSES = 400  # whose powers are solved for; beyond, the rarest share one
 _MOST_OPERATIONS = 3_000_000  # that are solved for in seconds
+_ROWS = 4096  # groups at a time: each has a dense row of classes
 
 
 class Attributed:
@@ -161,39 +166,75 @@ class Attributed:
 
     def group_u(self, shares: DeviceShares) -> GroupU:
         """Uncertainties of groups of operations."""
-        own_u = self._unresolved(shares) if self.regression is None else self._resolved
+        own_u = self._unresolved(shares) if self.regression is None else self._resolved(shares)
         card = self._energies.profile
 
-        def of(joules: Floats, seconds: csr_array, index: Groups) -> Any:
-            own = own_u(joules, seconds, index)
+        def of(joules: Floats, groups: Groups) -> tuple[Floats, Floats]:
+            own = own_u(joules, groups)
             return np.hypot(own, np.abs(joules) * card.gain_u / card.gain), own
 
         return of
 
-    def _resolved(self, joules: Floats, seconds: csr_array, index: Groups) -> Floats:
+    def _resolved(self, shares: DeviceShares) -> OwnU:
         from scipy.sparse import csr_array
 
-        assert self.regression is not None
-        n, p = len(self._class), len(self._names)
-        to_class = csr_array((np.ones(n), (np.arange(n), self._class)), shape=(n, p))
-        variance = self.regression.variances((seconds @ to_class).toarray())
-        return np.sqrt(variance) / self._energies.profile.gain
+        regression, gain = self.regression, self._energies.profile.gain
+        assert regression is not None
+        of_name = np.zeros(max(len(self._class), 1), np.int64)
+        of_name[: len(self._class)] = self._class
+        to_class = csr_array(
+            (np.ones(len(of_name)), (np.arange(len(of_name)), of_name)),
+            shape=(len(of_name), len(self._names)),
+        )
 
-    def _unresolved(self, shares: DeviceShares) -> Any:
-        energies = self._energies
-        range_w = energies.model.high_w - energies.model.low_w
-        whole = energies.energy(*self._bounds)
-        relative = whole.u_same_card / whole.joules if whole.joules > 0 else 0.0
-        each = window_u(energies.terms, shares)
-
-        def of(joules: Floats, seconds: csr_array, index: Groups) -> Floats:
-            own = np.hypot(unresolved_u(seconds, shares, range_w), relative * np.abs(joules))
-            if each is None or index is None:
-                return own
-            inside = index >= 0
-            return np.minimum(own, np.bincount(index[inside], each[inside], len(joules)))
+        def of(joules: Floats, groups: Groups) -> Floats:
+            seconds = groups.seconds(shares) @ to_class
+            variance = np.zeros(len(joules))
+            for first in range(0, len(joules), _ROWS):
+                rows = slice(first, first + _ROWS)
+                variance[rows] = regression.variances(seconds[rows].toarray())
+            return np.sqrt(variance) / gain
 
         return of
+
+    def _unresolved(self, shares: DeviceShares) -> OwnU:
+        """Powers of their own within what the readings resolve, and what they leave open there."""
+        energies = self._energies
+        whole = energies.energy(*self._bounds)
+        relative = whole.u_same_card / whole.joules if whole.joules > 0 else 0.0
+        any_power = Unresolved(
+            shares, _resolved_ns(energies), energies.model.high_w - energies.model.low_w
+        )
+        in_gaps = dict(whole.terms).get("gaps", 0.0)
+        # What a class of activity explains, windows of it are as certain of as all its time is.
+        by_class = isinstance(energies.model, ActivityModel)
+
+        def of(joules: Floats, groups: Groups) -> Floats:
+            own2 = any_power.u(groups) ** 2 + (relative * joules) ** 2
+            read = windows_u(energies.terms, shares, groups)
+            if read is None:
+                return np.asarray(np.sqrt(own2 + in_gaps**2))
+            own = np.sqrt(own2 + read.inside_j**2 + read.gaps_j**2)
+            return (
+                own
+                if by_class or shares.dynamic.overlap_s > 0
+                else np.minimum(own, read.together_j)
+            )
+
+        return of
+
+
+def _resolved_ns(energies: DeviceEnergies) -> int:
+    """Time over which readings average: what ran within it they tell only together."""
+    runs, model = energies.device.runs[energies.channel], energies.model
+    first = np.asarray(runs.t_first_ns[runs.usable])
+    between_ns = int(np.median(np.diff(first))) if len(first) > 1 else 0
+    if isinstance(model, ActivityModel):
+        looks_s = model.response.reach_s - model.response.delay_s
+        return max(between_ns, round((model.period_s + looks_s) * NS_PER_S))
+    # Nobody found out how late they are: as late as they may be.
+    late_ns = model.prior.lag_ns if isinstance(model, PowerModel) else 0
+    return max(between_ns, late_ns)
 
 
 def _total(curve: _core.EnergyCurve, bounds: tuple[int, int]) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .groups import Groups
 from .layer_tree import tree
 from .tables import LEVEL_U, UNATTRIBUTED
 
@@ -52,8 +53,8 @@ def module_tree(
     below = _below(rolled["path"].to_list(), names, separator)
     variance = (below @ named[LEVEL_U].to_numpy()) ** 2  # one level is under all
     for each, u in zip(shares, u_of, strict=True):
-        seconds = below @ _class_seconds(each, names)
-        variance += u(below @ _energies(each, names), seconds, None)[0] ** 2
+        groups = Groups(_layer_rows(each, names), len(names), below)
+        variance += u(groups.sums(each.dynamic.energy_j), groups)[0] ** 2
     rest = table.filter(~is_layer)
     whole = table["own_j"].sum()
     return pl.concat(
@@ -84,28 +85,9 @@ def _below(paths: list[str], names: list[str], separator: str) -> csr_array:
     return csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(paths), len(names)))
 
 
-def _class_seconds(shares: DeviceShares, names: list[str]) -> csr_array:
-    """Seconds of each class in each layer, shape (layers, classes)."""
-    from scipy.sparse import csr_array
-
-    index, inside = _layer_rows(shares, names)
-    classes = shares.operations.name[inside]
-    shape = (len(names), max(len(shares.operations.names), 1))
-    return csr_array((shares.seconds[inside], (index[inside], classes)), shape=shape)
-
-
-def _energies(shares: DeviceShares, names: list[str]) -> NDArray[np.float64]:
-    index, inside = _layer_rows(shares, names)
-    joules = np.bincount(index[inside], shares.dynamic.energy_j[inside], len(names))
-    return joules.astype(np.float64)
-
-
-def _layer_rows(
-    shares: DeviceShares, names: list[str]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(position of each operation's layer in ``names``, whether it has one)."""
+def _layer_rows(shares: DeviceShares, names: list[str]) -> NDArray[np.int64]:
+    """Position of each operation's layer in ``names``; -1 where it has none."""
     number = {name: i for i, name in enumerate(names)}
     layers = shares.operations.layers
     position = np.array([*(number.get(name, -1) for name in layers), -1], np.int64)
-    index = position[shares.operations.layer]
-    return index, index >= 0
+    return position[shares.operations.layer]

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import OptionError
 from ..units import NS_PER_S
+from .groups import Groups
 from .own_labels import GAP, UNATTRIBUTED
 
 if TYPE_CHECKING:
@@ -16,16 +17,13 @@ if TYPE_CHECKING:
 
     import polars as pl
     from numpy.typing import NDArray
-    from scipy.sparse import csr_array
 
     from ..recording.operations import Operations
     from .shares import DeviceShares
 
     Floats = NDArray[np.float64]
-    # (u, u without the card's gain) of groups' energies, J, from their energies, shape (g,), and
-    # from their seconds of each class, shape (g, classes)
-    # and which group each operation belongs to (-1: none); None where groups share operations.
-    GroupU = Callable[[Floats, csr_array, NDArray[np.int64] | None], tuple[Floats, Floats]]
+    # (u, u without the card's gain) of groups, J, from their energies, J
+    GroupU = Callable[[Floats, Groups], tuple[Floats, Floats]]
 
 __all__ = ["BY", "GAP", "LEVEL_U", "UNATTRIBUTED", "WholeU", "gap_table", "operation_table"]
 
@@ -117,7 +115,6 @@ def _of_device(
     shares: DeviceShares, u_of: GroupU, whole: WholeU, by: Sequence[str]
 ) -> pl.DataFrame:
     import polars as pl
-    from scipy.sparse import csr_array
 
     operations = shares.operations
     rows = np.flatnonzero((shares.seconds > 0) | _within(shares))
@@ -127,17 +124,13 @@ def _of_device(
     def summed(values: Floats) -> Floats:
         return np.bincount(index, values[rows], count).astype(np.float64)
 
-    names, seconds = operations.name[rows], shares.seconds[rows]
-    shape = (count, max(len(operations.names), 1))
-    per_class = csr_array((seconds, (index, names)), shape=shape)
     energy, static = summed(shares.energy_j), summed(shares.static_j)
     dynamic = summed(shares.dynamic.energy_j)
     group_of = np.full(len(operations), -1, np.int64)
     group_of[rows] = index
-    u, own = u_of(dynamic, per_class, group_of)
+    u, own = u_of(dynamic, Groups(group_of, count))
     # Of all operations together; what is not theirs is the rest of the whole.
-    every = csr_array(np.asarray(per_class.sum(axis=0)).reshape(1, -1))
-    _, all_own = u_of(dynamic.sum(keepdims=True), every, np.minimum(group_of, 0))
+    _, all_own = u_of(dynamic.sum(keepdims=True), Groups(np.minimum(group_of, 0), 1))
     gap_j, gap_static_j = float(shares.gap_energy_j.sum()), float(shares.gap_static_j.sum())
     gap_dynamic_j = float(shares.dynamic.gap_energy_j.sum())
     convention = shares.energy_j - shares.dynamic.energy_j  # a static part that is folded in

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from ..attribution.groups import Groups
 from ..recording.recorded import Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     import polars as pl
     from numpy.typing import NDArray
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
 
 __all__ = ["Ran", "at_rest", "attributed_table", "grouped_u", "ran_on"]
-
-_ROWS = 4096  # groups at a time: each has a dense row of classes
 
 
 @dataclass(frozen=True)
@@ -107,25 +105,7 @@ def grouped_u(ran: Ran, index: Indices, count: int) -> Floats:
     count : int
         Number of groups.
     """
-    from scipy.sparse import csr_array
-
     assert ran.attributed is not None
     assert ran.shares is not None
-    u_of = ran.attributed.group_u(ran.shares)
-    inside = np.flatnonzero(index >= 0)
-    order = inside[np.argsort(index[inside], kind="stable")]
-    group = index[order]
-    seconds, names = ran.shares.seconds[order], ran.operations.name[order]
-    joules = np.bincount(group, ran.shares.energy_j[order], count).astype(np.float64)
-    classes = max(len(ran.operations.names), 1)
-    u = np.zeros(count)
-    for first in range(0, count, _ROWS):
-        last = min(first + _ROWS, count)
-        rows = slice(*np.searchsorted(group, (first, last)).tolist())
-        per_class = csr_array(
-            (seconds[rows], (group[rows] - first, names[rows])), shape=(last - first, classes)
-        )
-        of_each = np.full(len(index), -1, np.int64)
-        of_each[order[rows]] = group[rows] - first
-        u[first:last] = u_of(joules[first:last], per_class, of_each)[0]
-    return u
+    groups = Groups(index, count)
+    return ran.attributed.group_u(ran.shares)(groups.sums(ran.shares.energy_j), groups)[0]
