@@ -23,7 +23,7 @@ from .nsys import is_nsys, read_nsys
 from .own_labels import set_apart
 from .profiler_events import Category, ProfilerEvents
 from .table import HOST, Rows, frame_of, rows_of
-from .timeline import ClockMap
+from .timeline import ClockMap, ClockStepError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -202,14 +202,16 @@ def _join(rows: Rows, recorded: Recorded, clock: Clock) -> float:
     ends = clocks.to_unix(np.array(recorded.bounds_ns, np.int64), on_step="mark").t_ns
     bounds_unix_ns = int(ends[0]), int(ends[1])
     try:
-        start = clocks.to_monotonic(_inside(rows, clocks, recorded))
-        end = clocks.to_monotonic(rows.end_ns)
+        # Both edges at once: a step inside of the only operation is one, too.
+        edges = clocks.to_monotonic(np.stack([_inside(rows, clocks, recorded), rows.end_ns]))
     except WindowError as error:
         raise _other_run((first, last), bounds_unix_ns, "Unix time") from error
-    rows.start_ns, rows.end_ns = start.t_ns, np.maximum(start.t_ns, end.t_ns)
+    except ClockStepError as error:
+        raise _stepped(error) from error
+    rows.start_ns, rows.end_ns = edges.t_ns[0], np.maximum(edges.t_ns[0], edges.t_ns[1])
     if not _overlaps(int(rows.start_ns.min()), int(rows.end_ns.max()), recorded.bounds_ns):
         raise _other_run((first, last), bounds_unix_ns, "Unix time")
-    return float(max(start.bound_ns.max(), end.bound_ns.max()))
+    return float(edges.bound_ns.max())
 
 
 def _inside(rows: Rows, clocks: ClockMap, recorded: Recorded) -> NDArray[np.int64]:
@@ -235,6 +237,17 @@ def _other_run(ran_ns: tuple[int, int], bounds_ns: tuple[int, int], clock: str) 
         f"no operation ran during this trace: taken as {clock}, they lie from {first} to {last} "
         f"({where}), the trace from {low} to {high}; are they of another run, or in another unit?"
     )
+
+
+def _stepped(error: ClockStepError) -> ClockStepError:
+    """What somebody who attaches can do about it."""
+    found = ClockStepError(
+        f"{error.step}, while these operations ran, so that nothing says when they did: profile "
+        "again, or attach only operations from before it, or only from after it, as a table; times "
+        "that pyenergy.now_ns() gave are safe from it (attach(..., clock='recording'))"
+    )
+    found.step = error.step
+    return found
 
 
 def _long(seconds: float) -> str:

@@ -37,7 +37,15 @@ _ON_STEP = ("raise", "mark")
 
 
 class ClockStepError(PyEnergyError):
-    """Somebody set the system's clock while the times were taken: they cannot be trusted."""
+    """Somebody set the system's clock while the times were taken: they cannot be trusted.
+
+    Attributes
+    ----------
+    step : ClockStep or None
+        When, and by how much.
+    """
+
+    step: ClockStep | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,8 @@ class ClockMap:
     beyond the anchors, plus 500 ppm (the kernel's fastest slew) of the distance.
 
     A step is a change of the offset between two neighbouring anchors by more than 50 us beyond
-    500 ppm of the time between them and beyond what their widths leave open.
+    500 ppm of the time between them and beyond what their widths leave open: by more than 0.1 ms
+    where they are 100 ms apart. What is less is in the bound.
 
     Parameters
     ----------
@@ -188,10 +197,12 @@ class ClockMap:
         first, last = int(times.min()), int(times.max())
         for step, gap in zip(self.steps, join.gaps, strict=True):
             if first < gap.high and last > gap.low:
-                raise ClockStepError(
+                error = ClockStepError(
                     f"{step}, while these times were taken: profile again, or take "
                     "on_step='mark' if each time was read from the system's clock by itself"
                 )
+                error.step = step
+                raise error
 
     def _outside(self, join: Join, times: NDArray[np.int64]) -> WindowError:
         outside = ~join.covered(times)

@@ -14,6 +14,7 @@ from attached import BOUNDS, S, around, rows, taken, whole
 
 import pyenergy
 from pyenergy import Trace
+from pyenergy.attribution.timeline import ClockStepError
 from pyenergy.errors import (
     NoReadingsError,
     OptionError,
@@ -164,6 +165,27 @@ def test_unix_times_are_joined_by_the_anchors() -> None:
     assert 0 < operations.bound_ns < 1_000_000
     with pytest.raises(WindowError, match="no operation ran during this trace"):
         trace.attach({"name": ["gemm"], **unix}, clock="recording")
+
+
+def test_a_clock_step_says_what_somebody_who_attaches_can_do() -> None:
+    trace = anchored(taken())
+    stepped = [
+        dataclasses.replace(a, real_ns=a.real_ns + 2_000_000 * (a.mono_ns > 4 * S))
+        for a in trace.recorded.anchors
+    ]
+    trace = Trace(dataclasses.replace(trace.recorded, anchors=stepped))
+
+    def ran(start_s: int, end_s: int) -> dict[str, Any]:
+        start_ns, end_ns = UNIX + start_s * S, UNIX + end_s * S
+        return {"name": ["gemm"], "start_ns": [start_ns], "end_ns": [end_ns]}
+
+    with pytest.raises(ClockStepError, match=r"\+2\.000 ms.*profile again.*clock='rec") as raised:
+        trace.attach(ran(3, 6))
+    assert "on_step" not in str(raised.value)
+    # What it says is possible.
+    trace.attach(ran(2, 3))
+    trace.attach(ran(6, 7))
+    trace.attach({"name": ["gemm"], "start_ns": [3 * S], "end_ns": [6 * S]}, clock="recording")
 
 
 def test_attached_operations_are_saved(tmp_path: Path) -> None:
