@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._energy import format_with_uncertainty
-from ..attribution.tables import BY
+from ..attribution.tables import BY, GAP
 from ..units import engineering
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def operations_table(table: pl.DataFrame, top: int) -> Table:
             *_cells(together.row(0, named=True), [first, *[""] * (len(keys) - 1)], static)
         )
     for row in table.filter(pl.col("kind") != "operation").iter_rows(named=True):
-        shown.add_row(*_cells(row, [row[key] for key in keys], static))
+        labels = [row[key] for key in keys]
+        if keys == ["device"] and row["kind"] == "gap":  # where nothing else tells it apart
+            labels = [f"{row['device']} {GAP}"]
+        shown.add_row(*_cells(row, labels, static))
     return shown
 
 

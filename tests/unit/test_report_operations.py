@@ -37,6 +37,14 @@ def test_every_row_has_its_labels_however_it_is_grouped(by: tuple[str, ...]) -> 
             assert row[key] in line
 
 
+def test_gaps_of_a_device_are_told_from_its_operations() -> None:
+    trace = taken(("gpu:0", "gpu:1"))
+    trace.attach(rows(device=[0, 1, 1]))
+    body = [line.strip() for line in printed(trace.kernels("device")).splitlines()[3:]]
+    starts = [line.split("  ")[0] for line in body if line]
+    assert sorted(starts) == ["gpu:0", "gpu:0 (nothing ran)", "gpu:1", "gpu:1 (nothing ran)"]
+
+
 def test_a_key_that_is_asked_for_twice_is_one() -> None:
     trace = taken(("gpu:0", "gpu:1"))
     trace.attach(rows(device=[0, 1, 1]))
