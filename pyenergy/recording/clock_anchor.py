@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["AnchorWatch", "ClockAnchor", "ClockAnchors"]
 
 PERIOD_NS = NS_PER_S // 10
-# Where a wake-up costs more than 10 us of CPU (virtual machines), anchors are taken more rarely,
-# so that the thread stays near this share of a core; but not more rarely than once a second.
-_MOST_SHARE = 1e-4
+# An anchor is 5 us of CPU, the wake-up before it 5 us on bare metal and up to 100 us in a virtual
+# machine. Where that comes to more than this share of a core, anchors are taken more rarely; but
+# not more rarely than once a second.
+_MOST_SHARE = 1e-3
 _LONGEST_NS = NS_PER_S
 _LINGER_NS = NS_PER_S
 
@@ -96,7 +97,9 @@ class ClockAnchors(Sequence[ClockAnchor]):
 class AnchorWatch:
     """Anchors from now until `stop`: one at each end, and in between one every 100 ms.
 
-    Where a wake-up costs much CPU it is one every second at worst.
+    Where a wake-up costs more than 100 us of CPU they are rarer, so that it stays near 0.1 % of a
+    core: one every second at worst. What the offset did between two is in the bound of the times
+    (`ClockMap`), which is the wider the farther they are apart.
     """
 
     def __init__(self, tell: Callable[[ClockAnchor], None] | None = None) -> None:
@@ -181,8 +184,7 @@ class _Keeper:
             if idle_ns >= _LINGER_NS and self._may_end():
                 return
             ticks += 1
-            dear_ns = int(time.thread_time_ns() / ticks / _MOST_SHARE)
-            period_ns = min(max(PERIOD_NS, dear_ns), _LONGEST_NS)
+            period_ns = _period_ns(time.thread_time_ns() / ticks)
 
     def _tick(self) -> bool:
         """Whether anybody watches, who then has one anchor more."""
@@ -200,6 +202,11 @@ class _Keeper:
             if self._watches == 0:
                 self._thread = None
             return self._watches == 0
+
+
+def _period_ns(cpu_ns: float) -> int:
+    """Time between anchors of which each costs ``cpu_ns``."""
+    return min(max(PERIOD_NS, int(cpu_ns / _MOST_SHARE)), _LONGEST_NS)
 
 
 _keeper = _Keeper()
