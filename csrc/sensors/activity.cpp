@@ -18,6 +18,10 @@ namespace pyenergy {
 namespace {
 
 constexpr const char* kLocalEngine = "localhost:5555";
+// Threads and performance counters that nobody asked for have no place in a measured program.
+constexpr const char* kEngineFix =
+    "sudo systemctl start nvidia-dcgm, or PYENERGY_DCGM=embedded, which starts one in this process "
+    "and holds the counters that Nsight wants";
 constexpr unsigned short kEnginePort = 5555;  // DCGM_HE_PORT_NUMBER
 constexpr double kRatioMax = 1.01;            // ratios of counters that are not read at once
 constexpr int kCapSysAdmin = 21;              // linux/capability.h
@@ -74,7 +78,15 @@ std::unique_ptr<Activity> from_dcgm(const std::string& uuid, std::string& reason
     reason = with_fix(load.reason, load.fix);
     return nullptr;
   }
-  if (address.empty() && engine_listens_here()) address = kLocalEngine;
+  const bool here = address == "embedded";
+  if (here) address.clear();
+  if (address.empty() && !here) {
+    if (!engine_listens_here()) {
+      reason = with_fix("no host engine runs on this machine", kEngineFix);
+      return nullptr;
+    }
+    address = kLocalEngine;
+  }
   if (address.empty() && profiling_is_denied()) {
     reason = with_fix("only the administrator may profile here", kProfilingFix);
     return nullptr;

@@ -38,8 +38,9 @@ struct ActivityChoice {
   std::unique_ptr<Activity> activity;  // null: `said` holds of NVML's utilisation
   std::string said;                    // "activity: NVML GPM; not DCGM: ..."
 };
-// DCGM's profiling fields, else NVML's GPM, else nothing but utilisation. $PYENERGY_DCGM: "off", or
-// the host engine's address; unset: the one on this machine, else one inside this process.
+// DCGM's profiling fields, else NVML's GPM, else nothing but utilisation. $PYENERGY_DCGM: "off",
+// the host engine's address, or "embedded", one inside this process; unset: the one on this
+// machine.
 ActivityChoice find_activity(const NvmlApi& api, nvmlDevice_t device, const std::string& uuid,
                              std::shared_ptr<Clock> clock);
 

@@ -57,7 +57,8 @@ def run(env: dict[str, str], function: str, **arguments: Any) -> Any:
 
 def environment(world: testing.SimulatedWorld, **more: str) -> dict[str, str]:
     library = more.pop("library", None) or str(testing.dcgm_library())
-    return {**testing.nvml_environment(world), "PYENERGY_DCGM_LIBRARY": library, **more}
+    settings = {"PYENERGY_DCGM_LIBRARY": library, "PYENERGY_DCGM": "embedded", **more}
+    return {**testing.nvml_environment(world), **settings}
 
 
 def ask(world: testing.SimulatedWorld, function: str, **arguments: Any) -> Any:
@@ -290,6 +291,12 @@ def test_nvml_takes_its_activity_from_dcgm(world: testing.SimulatedWorld) -> Non
     assert found["fp_active"]["group"] == "slow"
     reads = ask(world, "sample", seconds=0.6, faults=[], source="nvml")
     assert {round(r[0], 9) for r in reads["dram_active"]} == {round(0.4 * activity_w(world), 9)}
+
+
+def test_no_engine_is_started_unasked(world: testing.SimulatedWorld) -> None:
+    note = run(environment(world, PYENERGY_DCGM=""), "channels", source="nvml")["fp_active"]["note"]
+    assert note.startswith("activity: NVML GPM; not DCGM: no host engine runs on this machine")
+    assert "PYENERGY_DCGM=embedded" in note
 
 
 def test_nvml_takes_its_activity_from_gpm_without_dcgm(world: testing.SimulatedWorld) -> None:
