@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from ..recording.recorded import Recorded
     from .layer_map import LayerMap
-    from .layer_spans import LayerSpans
 
 __all__ = ["Clock", "operations_from"]
 
@@ -90,7 +89,7 @@ def _rows(source: Any, model: Any) -> tuple[Rows, str, bool]:
             f"with_stack=True), not of {type(source).__name__}"
         )
     if isinstance(source, ModuleSpans):
-        return _of_modules(source.spans(), source.device_id), "modules' hooks", False
+        return _of_modules(source), "modules' hooks", False
     if not isinstance(source, ProfilerEvents):
         rows = rows_of(frame_of(source))
         rows.layer_types = tuple(layer_type(name) for name in rows.layers)
@@ -157,8 +156,11 @@ def _of_host(events: ProfilerEvents, layers: LayerMap) -> Rows:
     return rows
 
 
-def _of_modules(spans: LayerSpans, device: str) -> Rows:
+def _of_modules(source: ModuleSpans) -> Rows:
     """Calls of modules: each has the time in which it called no other."""
+    spans, device = source.spans(), source.device_id
+    if not len(spans):
+        return _unseen(source)
     pieces = spans.segments
     # A call has one piece before, and one after, each call inside it; the first is its own.
     begins = np.zeros(len(pieces), bool)
@@ -179,6 +181,27 @@ def _of_modules(spans: LayerSpans, device: str) -> Rows:
         layer_type(name, of) for name, of in zip(spans.names, spans.classes, strict=True)
     )
     rows.notes += spans.notes
+    return rows
+
+
+def _unseen(source: ModuleSpans) -> Rows:
+    """All of the time, in no layer, where no hook could run."""
+    notes = source.spans().notes
+    if not source.compiled:
+        raise OptionError(
+            "no call of a module was seen: run the model in the with block; no hook runs in what "
+            "torch.compile made of it: give ModuleSpans that, if it is what you call"
+            + _reasons(notes)
+        )
+    start_ns, end_ns = source.bounds_ns
+    one = np.zeros(1, np.int32)
+    rows = Rows(
+        np.array([start_ns], np.int64),
+        np.array([end_ns], np.int64),
+        (one, ("(compiled)",)),
+        (one, (source.device_id,)),
+    )
+    rows.notes = [*notes, "0 % of the time belongs to a layer that is known"]
     return rows
 
 

@@ -17,7 +17,7 @@ from .layer_spans import LayerSpans, Log, spans_of
 from .partition import CONTAINERS, compiled_modules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .device_marks import Events
 
@@ -48,6 +48,8 @@ class ModuleSpans:
         called, not when its work ran.
     pool : int
         CUDA events made beforehand; each call takes two.
+    notes : sequence of str
+        What results should say besides.
     events : Events, optional
         Another device than CUDA.
     now_ns : callable, optional
@@ -57,11 +59,15 @@ class ModuleSpans:
     ----------
     device_id : str
         Where the model's work runs, as recordings name it: ``cpu:0`` or ``gpu:0``.
+    compiled : bool
+        Some of the modules that were asked for are in what ``torch.compile`` made, as far as can be
+        seen from them; no hook runs there.
 
     Raises
     ------
     OptionError
-        No module is left; or they are on several CUDA devices, which need one object for each.
+        No module is left, although none is compiled; or they are on several CUDA devices, which
+        need one object for each.
 
     Examples
     --------
@@ -78,6 +84,7 @@ class ModuleSpans:
         match: str | Callable[[str, Any], bool] | None = None,
         clock: str = "auto",
         pool: int = 4096,
+        notes: Sequence[str] = (),
         events: Events | None = None,
         now_ns: Callable[[], int] = _core.now_ns,
     ) -> None:
@@ -85,10 +92,11 @@ class ModuleSpans:
             raise OptionError(f"clock is {clock!r}; it must be 'auto', 'host' or 'cuda'")
         self._models = dict(model) if isinstance(model, Mapping) else {"": model}
         self._now_ns = now_ns
-        self._notes: list[str] = []
+        self._notes = list(notes)
         self._aliases: dict[str, tuple[str, ...]] = {}
+        self.compiled = False
         self._modules = self._choose(depth, match)
-        if not self._modules:
+        if not self._modules and not self.compiled:
             raise OptionError("no module of the model is left: look at depth and match")
         device = self._cuda_device(needed=clock == "cuda") if events is None else None
         if device is not None and clock != "host":
@@ -105,6 +113,7 @@ class ModuleSpans:
         if self._handles:
             raise StateError("these modules are being recorded already: make another ModuleSpans")
         self._logs, self._done, self._lost = [], None, ""
+        self._start_ns = self._now_ns()
         self._local = threading.local()
         if self._marks is not None:
             self._marks.anchor()
@@ -157,6 +166,13 @@ class ModuleSpans:
         if self._done is None:
             self._done = self._read()
         return self._done
+
+    @property
+    def bounds_ns(self) -> tuple[int, int]:
+        """When the ``with`` block was entered and left, CLOCK_MONOTONIC."""
+        if not hasattr(self, "_end_ns"):
+            raise StateError("nothing was recorded: run the model in `with ModuleSpans(model):`")
+        return self._start_ns, self._end_ns
 
     def _read(self) -> LayerSpans:
         notes = list(self._notes)
@@ -228,12 +244,15 @@ class ModuleSpans:
             self._notes += compiled.values()
             for module in model.modules():
                 every = tuple(".".join(filter(None, (key, name))) for name in names[id(module)])
-                if id(module) in chosen or id(module) in hidden:
+                if id(module) in chosen:
                     continue
                 if type(module).__name__ in CONTAINERS or not wanted(every[0], module):
                     continue
                 parts = len(names[id(module)][0].split(".")) if names[id(module)][0] else 0
                 if depth is not None and parts > depth:
+                    continue
+                if id(module) in hidden:
+                    self.compiled = True
                     continue
                 chosen[id(module)] = (every[0], module)
                 if len(every) > 1:

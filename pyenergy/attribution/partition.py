@@ -103,11 +103,23 @@ def compiled_modules(
             compiled[id(module)] = f"{name} is compiled: the modules in it are not told apart"
         elif getattr(module, "_compiled_call_impl", None) is not None:
             hidden.update(id(each) for each in module.modules())
+            instead = f"its time is its parent's; torch.compile({name}) instead gives it a span"
+            if module is model:
+                instead = "hooks do not run, so that nothing in it is told apart"
+            compiled[id(module)] = f"{name} is compiled in place: {instead}"
+        elif _has_compiled_forward(module):
+            hidden.update(id(each) for each in module.modules() if each is not module)
             compiled[id(module)] = (
-                f"{name} is compiled in place: its time is its parent's; torch.compile({name}) "
-                "instead gives it a span"
+                f"{name}.forward is compiled: the modules in it are not told apart"
             )
     return hidden, compiled
+
+
+def _has_compiled_forward(module: Any) -> bool:
+    """Whether ``torch.compile`` made its forward, on the object or on the class."""
+    forward = getattr(module, "forward", None)
+    compiled = getattr(forward, "_torchdynamo_orig_callable", None) is not None
+    return compiled and not getattr(forward, "_torchdynamo_disable", False)
 
 
 @contextmanager

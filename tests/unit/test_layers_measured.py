@@ -181,6 +181,15 @@ def test_a_compiled_model_has_no_layers() -> None:
 
 
 @pytest.mark.usefixtures("_fresh_dynamo")
+def test_a_compiled_forward_hides_its_layers_and_says_so() -> None:
+    model = Cnn().eval()
+    model.stem.forward = torch.compile(model.stem.forward, backend="eager")
+    found = measured(model, torch.randn(1, 3, 8, 8))
+    assert "stem" in found.table()["layer"].to_list()
+    assert "stem.forward is compiled: the modules in it are not told apart" in said(found)
+
+
+@pytest.mark.usefixtures("_fresh_dynamo")
 def test_modules_compiled_in_place_are_unattributed() -> None:
     model = Cnn().eval()
     model.stem.compile(backend="eager")

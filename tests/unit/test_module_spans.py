@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pyenergy
 from pyenergy import _core
 from pyenergy.attribution.layer_spans import LayerSpans
 from pyenergy.attribution.module_spans import ModuleSpans
@@ -22,7 +23,7 @@ X = torch.ones(2, 4)
 
 
 def ticks() -> Callable[[], int]:
-    return itertools.count(0, 10).__next__
+    return itertools.count(-10, 10).__next__  # entering the block reads it once
 
 
 class Tree(torch.nn.Module):
@@ -275,6 +276,64 @@ def test_modules_compiled_in_place_are_their_parents() -> None:
     spans = modules.spans()
     assert [name for name, *_ in calls(spans)] == ["", "1"]
     assert "0 is compiled in place" in spans.notes[0]
+
+
+def block() -> Any:
+    return torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+
+
+def in_place(model: Any) -> Any:
+    model.compile(backend="eager")
+    return model
+
+
+def by_forward(model: Any) -> Any:
+    model.forward = torch.compile(model.forward, backend="eager")
+    return model
+
+
+@torch.no_grad()
+def attached(modules: ModuleSpans, call: Any) -> pyenergy.Trace:
+    call(X)
+    with pyenergy.trace(devices="cpu") as trace, modules:
+        call(X)
+    trace.attach(modules)
+    return trace
+
+
+@pytest.mark.filterwarnings("ignore::pyenergy.errors.EstimateWarning")
+def test_a_model_compiled_in_place_is_unattributed() -> None:
+    model = in_place(block())
+    trace = attached(ModuleSpans(model), model)
+    layers = trace.layers()
+    assert layers.filter(kind="operation")["layer"].to_list() == ["(unattributed)"]
+    whole = layers["energy_j"].sum() + layers["static_j"].sum()
+    assert whole == pytest.approx(trace.energy.joules, rel=1e-9)
+    assert "Sequential is compiled in place: hooks do not run" in trace.notes[0]
+    assert "0 % of the time belongs to a layer that is known" in trace.notes
+    with pytest.raises(OptionError, match="no module of the model is left"):
+        ModuleSpans(model, match="nothing")
+
+
+def test_a_compiled_forward_is_one_layer_and_says_so() -> None:
+    model = torch.nn.Sequential(by_forward(block()), torch.nn.ReLU())
+    for _ in range(2):
+        with ModuleSpans(model, now_ns=ticks()) as modules:
+            model(X)
+        spans = modules.spans()
+        assert [name for name, *_ in calls(spans)] == ["", "0", "1"]
+        assert spans.notes == ("0.forward is compiled: the modules in it are not told apart",)
+    apart = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    apart.forward = torch.compiler.disable(apart.forward)
+    assert not ModuleSpans(apart).compiled
+
+
+@pytest.mark.filterwarnings("ignore::pyenergy.errors.EstimateWarning")
+def test_calls_that_no_hook_saw_are_refused_with_the_reason() -> None:
+    model = block()
+    whole = torch.compile(model, backend="eager")
+    with pytest.raises(OptionError, match=r"torch\.compile made of it: give ModuleSpans that"):
+        attached(ModuleSpans(model), whole)
 
 
 def test_a_model_compiled_while_recorded_is_not_broken() -> None:
