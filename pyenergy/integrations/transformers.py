@@ -223,7 +223,9 @@ def generate(
         Parameters of `pyenergy.trace`, such as ``{"devices": "gpu:0"}``.
     layers : bool
         Record the calls of the model's modules by hooks (some microseconds each):
-        ``generation.trace.layers()`` and ``.tree()`` then tell where the energy went.
+        ``generation.trace.layers()`` and ``.tree()`` then tell where the energy went. What
+        ``torch.compile`` hides is ``(unattributed)``, or one layer, and in ``trace.notes``. (The
+        ``generate`` of ``torch.compile(model)`` is that of ``model``, and runs it as it is.)
     *args, **kwargs
         Passed to ``model.generate``; a token clock is added to ``stopping_criteria``.
 
@@ -242,10 +244,11 @@ def generate(
 
     from ..attribution import ModuleSpans
 
+    model, said = _that_runs(model)
     sync = (trace_options or {}).get("sync", True)
     clock, chunks = TokenClock(sync), Chunks(model, kwargs, sync)
     criteria = [*(kwargs.pop("stopping_criteria", None) or []), clock]
-    modules = ModuleSpans(model) if layers else None
+    modules = ModuleSpans(model, notes=said) if layers else None
     prompts = Prompts.of(model, args, kwargs)
     with open_trace(**(trace_options or {})) as measured, modules or nullcontext(), chunks:
         output = model.generate(*args, stopping_criteria=StoppingCriteriaList(criteria), **kwargs)
@@ -264,6 +267,22 @@ def generate(
     if modules is not None:
         measured.attach(modules)
     return result
+
+
+def _that_runs(model: Any) -> tuple[Any, list[str]]:
+    """The model whose calls ``generate`` makes, and what to say if it is not the one given.
+
+    The wrapper that ``torch.compile`` makes hands ``generate`` to the model in it, which calls
+    itself and not the wrapper: nothing of it is compiled.
+    """
+    runs = getattr(model.generate, "__self__", model)
+    if runs is model or type(model).__name__ != "OptimizedModule":
+        return model, []
+    name = type(runs).__name__
+    return runs, [
+        f"generate of torch.compile({name}) calls {name} itself, so that nothing was compiled: "
+        "model.compile() compiles its calls in generate, too"
+    ]
 
 
 def _time(value_s: float | None) -> str:

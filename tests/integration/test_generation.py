@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from pyenergy.workloads.causal_lm import load_causal_lm
 from pyenergy.workloads.stories import load_stories
@@ -70,6 +71,54 @@ def test_layers_of_a_generation_add_up_to_its_trace(gpt2: Any) -> None:
     assert tree["own_j"].sum() == pytest.approx(made.trace.energy.joules, rel=1e-9)
     assert tree["path"][0] == ""
     assert not any(module._forward_hooks for module in gpt2.modules())
+
+
+def fresh() -> Any:
+    torch.manual_seed(0)
+    return transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(n_layer=1, n_head=2, n_embd=16, vocab_size=64, n_positions=32)
+    ).eval()
+
+
+def compiled_in_place() -> Any:
+    model = fresh()
+    model.compile(backend="eager")
+    return model
+
+
+def compiled_forward() -> Any:
+    model = fresh()
+    model.forward = torch.compile(model.forward, backend="eager")
+    return model
+
+
+@pytest.mark.filterwarnings("ignore::pyenergy.errors.EstimateWarning")
+@pytest.mark.parametrize(
+    ("compiled", "layers", "says"),
+    [
+        (compiled_in_place, {"(unattributed)"}, "GPT2LMHeadModel is compiled in place: hooks do"),
+        (compiled_forward, {""}, "GPT2LMHeadModel.forward is compiled: the modules in it are not"),
+        # Its generate calls the model inside, as it is.
+        (
+            lambda: torch.compile(fresh(), backend="eager"),
+            {"", "lm_head", "transformer.h.0.attn"},
+            "calls GPT2LMHeadModel itself, so that nothing was compiled",
+        ),
+    ],
+    ids=["in place", "forward", "wrapped"],
+)
+def test_what_compile_hides_costs_no_result(compiled: Any, layers: set[str], says: str) -> None:
+    made = generate(
+        compiled(), ids([1, 2, 3]), max_new_tokens=3, eos_token_id=None, pad_token_id=0,
+        do_sample=False, layers=True, trace_options={"devices": "cpu"},
+    )  # fmt: skip
+    assert made.output_tokens == (3,)
+    table = made.trace.layers().filter(pl.col("kind") == "operation")
+    found = set(table["layer"].to_list())
+    assert layers == found if len(layers) == 1 else layers < found
+    assert any(says in note for note in made.trace.notes)
+    if layers == {"(unattributed)"}:
+        assert table["share"].sum() > 0.5
 
 
 MASK = {"attention_mask": torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])}
