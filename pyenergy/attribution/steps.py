@@ -34,7 +34,7 @@ OUTSIDE = "(outside of steps)"  # rows of the tables that are no request's
 NOBODY = "(no request)"
 
 Phase = Literal["prefill", "decode", "mixed", "none"]
-_VERSION = 1
+_VERSION = 2  # 2: parts have unsure_tokens
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,9 @@ class Part:
     sequences : int
         Outputs that the request has side by side, such as samples of one prompt: as many first
         tokens come out of its prefill.
+    unsure_tokens : float
+        Standard uncertainty of its tokens in this step, where somebody had to tell them: it is in
+        the uncertainty of the energies of all requests of the step.
 
     Raises
     ------
@@ -97,6 +100,7 @@ class Part:
     output_tokens: int = 0
     recomputed_tokens: int = 0
     sequences: int = 1
+    unsure_tokens: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.request, str) or not self.request:
@@ -109,6 +113,11 @@ class Part:
                 raise OptionError(
                     f"{name} of request {self.request!r} must be a whole number, got {value!r}"
                 )
+        if not 0 <= self.unsure_tokens < float("inf"):
+            raise OptionError(
+                f"unsure_tokens of request {self.request!r} must be a number that is not negative, "
+                f"got {self.unsure_tokens!r}"
+            )
 
     @property
     def is_prefill(self) -> bool:
@@ -198,6 +207,19 @@ class Step:
         each = np.array([part.weights(weights) for part in self.parts], np.float64).reshape(-1, 2)
         return each / each.sum() if len(each) else each
 
+    def shares_u(self, weights: Weights) -> NDArray[np.float64]:
+        """Shape (requests,): standard uncertainty of the part of the energy that is each one's.
+
+        A request's own tokens move its part, those of the others what they leave of the step.
+        """
+        if not self.parts:
+            return np.zeros(0)
+        each = np.array([sum(part.weights(weights)) for part in self.parts], np.float64)
+        own = np.array([part.unsure_tokens for part in self.parts]) * weights.prompt_token
+        part = each / each.sum()
+        others2 = np.maximum(float((own**2).sum()) - own**2, 0.0)
+        return np.asarray(np.sqrt(((1 - part) * own) ** 2 + part**2 * others2) / each.sum())
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -280,6 +302,7 @@ class Steps:
                         part.output_tokens,
                         part.recomputed_tokens,
                         part.sequences,
+                        part.unsure_tokens,
                     ]
                     for part in step.parts
                 ]

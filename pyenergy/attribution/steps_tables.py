@@ -123,7 +123,8 @@ def requests_table(
     polars.DataFrame
         ``request``, ``prompt_tokens`` and ``recomputed_tokens`` that were computed,
         ``output_tokens``, ``count`` (steps that it was in), ``prefill_j`` and ``decode_j``, of
-        which ``energy_j`` is the sum, its standard uncertainties ``u_j`` and ``u_same_card_j``,
+        which ``energy_j`` is the sum, its standard uncertainties ``u_j`` and ``u_same_card_j``
+        (both with that of its tokens, where somebody had to tell them),
         ``share`` of the trace, ``j_per_output_token``, ``ttft_s`` (from its arrival, or where that
         is not known from the start of its first step, to the end of the step with its first
         token) and ``tpot_s`` (time per token after the first; none with fewer than two). Then
@@ -144,6 +145,8 @@ def requests_table(
     owned = _owned(found, weights or Weights())
     windows = [WeightedWindows(starts[o.index], ends[o.index], o.prefill + o.decode) for o in owned]
     joules, u, own = trace._sums([*windows, _outside(found, trace.bounds_ns)])
+    told = np.append(_told_u(trace, found, owned), 0.0)
+    u, own = np.hypot(u, told), np.hypot(own, told)
     prefill, _, _ = trace._sums(
         [WeightedWindows(starts[o.index], ends[o.index], o.prefill) for o in owned]
     )
@@ -192,6 +195,21 @@ def complement(starts: Times, ends: Times, bounds_ns: tuple[int, int]) -> tuple[
     return begin[kept], finish[kept]
 
 
+def _told_u(trace: Summing, found: Steps, owned: Sequence[_Owned]) -> Floats:
+    """Standard uncertainty of each request's energy, J, by what is not known of its tokens."""
+    unsure = [
+        i for i, step in enumerate(found.steps) if any(part.unsure_tokens for part in step.parts)
+    ]
+    if not unsure:
+        return np.zeros(len(owned))
+    starts, ends = found.edges_ns
+    one = np.ones(1)
+    windows = [WeightedWindows(starts[i : i + 1], ends[i : i + 1], one) for i in unsure]
+    step_j = np.zeros(len(found.steps))
+    step_j[unsure] = trace._sums(windows)[0]
+    return np.array([np.linalg.norm(o.told_u * step_j[o.index]) for o in owned])
+
+
 @dataclass(frozen=True)
 class _Owned:
     """A request's steps: their numbers, its part of each, and its tokens in all."""
@@ -200,23 +218,26 @@ class _Owned:
     index: NDArray[np.int64]
     prefill: Floats
     decode: Floats
+    told_u: Floats  # standard uncertainty of its part of each
     output: list[int]  # by step
     tokens: tuple[int, int, int]  # prompt, output, recomputed
 
 
 def _owned(found: Steps, weights: Weights) -> list[_Owned]:
     """Requests in order of their first step; steps that are nobody's come last."""
-    rows: dict[str, list[tuple[int, float, float]]] = {}
+    rows: dict[str, list[tuple[int, float, float, float]]] = {}
     output: dict[str, list[int]] = {}
     tokens: dict[str, tuple[int, int, int]] = {}
     for number, step in enumerate(found.steps):
-        for part, (prefill, decode) in zip(step.parts, step.shares(weights), strict=True):
-            rows.setdefault(part.request, []).append((number, float(prefill), float(decode)))
+        shares = zip(step.parts, step.shares(weights), step.shares_u(weights), strict=True)
+        for part, (prefill, decode), u in shares:
+            row = number, float(prefill), float(decode), float(u)
+            rows.setdefault(part.request, []).append(row)
             output.setdefault(part.request, []).append(part.output_tokens)
             before = tokens.get(part.request, (0, 0, 0))
             now = part.prompt_tokens, part.output_tokens, part.recomputed_tokens
             tokens[part.request] = tuple(a + b for a, b in zip(before, now, strict=True))  # type: ignore[assignment]
-    nobody = [(number, 0.0, 1.0) for number, step in enumerate(found.steps) if not step.parts]
+    nobody = [(number, 0.0, 1.0, 0.0) for number, step in enumerate(found.steps) if not step.parts]
     if nobody:
         rows[NOBODY] = nobody
     return [
@@ -225,6 +246,7 @@ def _owned(found: Steps, weights: Weights) -> list[_Owned]:
             np.array([row[0] for row in mine], np.int64),
             np.array([row[1] for row in mine], np.float64),
             np.array([row[2] for row in mine], np.float64),
+            np.array([row[3] for row in mine], np.float64),
             output.get(request, []),
             tokens.get(request, (0, 0, 0)),
         )

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from math import hypot, sqrt
 from typing import TYPE_CHECKING
 
 from ..units import NS_PER_S
@@ -55,6 +56,8 @@ class Request:
     finished : Finished or None
     prompt, made, again : dict of int to int
         Prompt tokens computed, tokens made, tokens computed once more.
+    unsure : dict of int to float
+        Standard uncertainty of the tokens computed, in steps of which it is not known how many.
     total : int
         Tokens made so far.
     """
@@ -69,6 +72,7 @@ class Request:
     prompt: dict[int, int] = field(default_factory=dict)
     made: dict[int, int] = field(default_factory=dict)
     again: dict[int, int] = field(default_factory=dict)
+    unsure: dict[int, float] = field(default_factory=dict)
     total: int = 0
 
     @property
@@ -86,6 +90,10 @@ class Request:
         """Give it tokens in a step, which comes after all that it has."""
         self.made[step] = self.made.get(step, 0) + tokens
         self.total += tokens
+
+    def doubt(self, step: int, tokens: float) -> None:
+        """Its tokens in a step are not known by so many more."""
+        self.unsure[step] = hypot(self.unsure.get(step, 0.0), tokens)
 
     @property
     def is_off(self) -> bool:
@@ -259,6 +267,9 @@ def _prompts(requests: list[Request], records: Sequence[Record], times: list[flo
             tokens -= take
             if room is not None:
                 budget[step] = max(room - take, 0)
+            elif len(steps) > 1:
+                request.doubt(step, take * _any_split(len(steps)))
+    _chunks(requests, budget)
     begun_in: dict[int, list[Request]] = {}
     for request in requests:
         begun_in.setdefault(request.first, []).append(request)
@@ -271,6 +282,36 @@ def _prompts(requests: list[Request], records: Sequence[Record], times: list[flo
             request.prompt[number] = max(rest, 0) // len(unknown)
             if position < max(rest, 0) % len(unknown):
                 request.prompt[number] += 1
+
+
+def _any_split(n: int) -> float:
+    """Relative standard deviation of a part where any split into ``n`` is as likely."""
+    return sqrt((n - 1) / (n + 1))
+
+
+def _chunks(requests: list[Request], budget: list[int | None]) -> None:
+    """Spread what was computed again over the steps since it was preempted.
+
+    Where the engine says how much context a step computed, what no prompt accounts for was that;
+    of the rest nobody knows in which of these steps it was: it stays in the last of them.
+    """
+    came_back = [(step, r) for r in requests for step in r.again]
+    for back, request in sorted(came_back, key=lambda each: each[0]):
+        before = max((step for step in request.made if step < back), default=request.first)
+        left = request.again.pop(back)
+        since = range(back, before, -1)
+        for step in since:
+            room = budget[step]
+            take = min(left, room or 0)
+            if take and room is not None:
+                request.again[step] = request.again.get(step, 0) + take
+                budget[step] = room - take
+                left -= take
+        request.again[back] = request.again.get(back, 0) + left
+        if left and len(since) > 1:
+            for step in since:
+                request.again.setdefault(step, 0)
+                request.doubt(step, left / sqrt(3) / (1 if step == back else len(since) - 1))
 
 
 def _scheduled(request: Request, times: list[float]) -> float:

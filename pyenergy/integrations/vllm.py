@@ -193,6 +193,7 @@ def _parts(requests: list[Request]) -> dict[int, list[Part]]:
         for step in sorted({*request.prompt, *request.made, *request.again}):
             prompt, again = request.prompt.get(step, 0), request.again.get(step, 0)
             if prompt or again or step in request.made:
-                part = Part(request.name, prompt, request.made.get(step, 0), again)
+                unsure = request.unsure.get(step, 0.0)
+                part = Part(request.name, prompt, request.made.get(step, 0), again, 1, unsure)
                 found.setdefault(step, []).append(part)
     return found
