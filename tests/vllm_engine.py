@@ -149,11 +149,13 @@ class Engine:
         details: bool = False,
         cached: dict[str, int] | None = None,
         cache: bool = True,
+        again_is_context: bool = False,
         delay_s: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.prompts, self.cached, self.details = prompts, cached or {}, details
         self.cache, self.delay_s = cache, delay_s
+        self.again_is_context = again_is_context
         self.rng = np.random.default_rng(seed)
         self.now_s, self.late_s = 2.0, 0.0  # of the trace's clock; of the logs
         self.log = StepLog(now_ns=lambda: round((self.now_s + self.late_s) * S))
@@ -193,8 +195,10 @@ class Engine:
         going = {n for n, s in self.state.items() if n in self.left}
         stats = SchedulerStats(num_running_reqs=len(going), prefix_cache_stats=cache)
         if self.details:
+            context = sum(each.prompt.values())
+            context += sum(each.back.values()) if self.again_is_context else 0
             stats.iteration_details = SchedulerIterationDetails(  # type: ignore[attr-defined]
-                number, len(each.prompt), sum(each.prompt.values()),
+                number, len(each.prompt), context,
                 len(each.made), sum(each.made.values()), each.took_s * 1e3,
             )  # fmt: skip
         return stats

@@ -129,7 +129,12 @@ class Part:
         """Positions that weigh as decoded tokens."""
         if self.is_prefill:
             return max(self.output_tokens - self.sequences, 0)
-        return max(self.output_tokens, 1)
+        return max(self.output_tokens, int(self.took_part))
+
+    @property
+    def took_part(self) -> bool:
+        """Whether it was in the step for certain, and not only may have been."""
+        return self.unsure_tokens == 0 or self.is_prefill or self.output_tokens > 0
 
     def weights(self, by: Weights) -> tuple[float, float]:
         """(prefill, decode) of this request in the step."""
@@ -185,9 +190,14 @@ class Step:
         """Phase and number of requests to a factor of two: steps of a kind draw about the same."""
         if not self.parts:
             return self.phase
-        most = 1 << (len(self.parts) - 1).bit_length()
+        most = 1 << (max(self.count, 1) - 1).bit_length()
         few = most // 2 + 1
         return f"{self.phase} x{most}" if few >= most else f"{self.phase} x{few}-{most}"
+
+    @property
+    def count(self) -> int:
+        """Requests that were in it."""
+        return sum(part.took_part for part in self.parts)
 
     @property
     def prompt_tokens(self) -> int:
@@ -205,6 +215,8 @@ class Step:
         They add up to 1.
         """
         each = np.array([part.weights(weights) for part in self.parts], np.float64).reshape(-1, 2)
+        if len(each) and not each.any():  # nobody was there for certain: whoever may have been
+            each[:, 0] = 1.0
         return each / each.sum() if len(each) else each
 
     def shares_u(self, weights: Weights) -> NDArray[np.float64]:
@@ -215,10 +227,13 @@ class Step:
         if not self.parts:
             return np.zeros(0)
         each = np.array([sum(part.weights(weights)) for part in self.parts], np.float64)
+        if not each.any():
+            each[:] = 1.0
         own = np.array([part.unsure_tokens for part in self.parts]) * weights.prompt_token
         part = each / each.sum()
         others2 = np.maximum(float((own**2).sum()) - own**2, 0.0)
-        return np.asarray(np.sqrt(((1 - part) * own) ** 2 + part**2 * others2) / each.sum())
+        u = np.sqrt(((1 - part) * own) ** 2 + part**2 * others2) / each.sum()
+        return np.asarray(np.minimum(u, 1 / np.sqrt(3)))  # any part, from none to all
 
 
 @dataclass(frozen=True)

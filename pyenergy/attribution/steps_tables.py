@@ -92,7 +92,7 @@ def tokens_table(trace: Summing, steps: Steps | Iterable[Step]) -> pl.DataFrame:
             "start_ns": pl.Series([*starts.tolist(), None], dtype=pl.Int64),
             "end_ns": pl.Series([*ends.tolist(), None], dtype=pl.Int64),
             "time_s": time_s,
-            "count": [*(len(step.parts) for step in found.steps), 0],
+            "count": [*(step.count for step in found.steps), 0],
             "prompt_tokens": [*prompt, 0],
             "output_tokens": [*output, 0],
             "tokens": [*(a + b for a, b in zip(prompt, output, strict=True)), 0],
@@ -207,7 +207,8 @@ def _told_u(trace: Summing, found: Steps, owned: Sequence[_Owned]) -> Floats:
     windows = [WeightedWindows(starts[i : i + 1], ends[i : i + 1], one) for i in unsure]
     step_j = np.zeros(len(found.steps))
     step_j[unsure] = trace._sums(windows)[0]
-    return np.array([np.linalg.norm(o.told_u * step_j[o.index]) for o in owned])
+    # Tokens that were booked too early or too late are so in step after step: no quadrature.
+    return np.array([float(o.told_u @ np.abs(step_j[o.index])) for o in owned])
 
 
 @dataclass(frozen=True)

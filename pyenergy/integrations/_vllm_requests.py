@@ -15,6 +15,8 @@ A step's statistics have latencies and totals, and name a request only when it e
 - A request that comes back after a preemption has its context computed again: as much as the
   prefix cache was asked for and did not have, or all of it where the cache was not asked.
 - A prompt is computed in the steps from when the request was scheduled to its first token.
+- Where a prompt, or what was computed again, may have been cut over several steps and nothing says
+  how, or a request was preempted before its first token, its tokens there are unsure (``unsure``).
 """
 
 from __future__ import annotations
@@ -60,6 +62,8 @@ class Request:
         Standard uncertainty of the tokens computed, in steps of which it is not known how many.
     total : int
         Tokens made so far.
+    restarted : bool
+        Whether it may have been preempted before its first token.
     """
 
     first: int
@@ -74,6 +78,7 @@ class Request:
     again: dict[int, int] = field(default_factory=dict)
     unsure: dict[int, float] = field(default_factory=dict)
     total: int = 0
+    restarted: bool = False
 
     @property
     def last(self) -> int:
@@ -256,10 +261,12 @@ def _prompts(requests: list[Request], records: Sequence[Record], times: list[flo
     """Spread every prompt over the steps in which it was computed."""
     budget = [record.context_tokens for record in records]
     known = [r for r in requests if r.first >= 0 and r.finished is not None]
+    muddled = _muddled(known, records, times)
     for request in sorted(known, key=lambda r: _scheduled(r, times)):
         assert request.finished is not None
         tokens = request.finished.prompt_tokens - request.finished.cached_tokens
         steps = _prefill_steps(request, times)
+        whole, rooms = tokens, [budget[step] for step in steps]
         for position, step in enumerate(steps):
             room, left = budget[step], len(steps) - position
             take = tokens if left == 1 else tokens // left if room is None else min(tokens, room)
@@ -267,8 +274,15 @@ def _prompts(requests: list[Request], records: Sequence[Record], times: list[flo
             tokens -= take
             if room is not None:
                 budget[step] = max(room - take, 0)
-            elif len(steps) > 1:
-                request.doubt(step, take * _any_split(len(steps)))
+        guessed, beside = None in rooms, not muddled.isdisjoint(steps)
+        if len(steps) > 1 and (guessed or beside):
+            if not guessed:
+                muddled.update(steps)  # whose room it took is not known either
+            # Where it only has to be split, as any split is; else a step had anything up to all.
+            anything = request.restarted or (guessed and beside)
+            most = whole / sqrt(12) if anything else whole / len(steps)
+            for step in steps:
+                request.doubt(step, most * _any_split(len(steps)))
     _chunks(requests, budget)
     begun_in: dict[int, list[Request]] = {}
     for request in requests:
@@ -284,6 +298,32 @@ def _prompts(requests: list[Request], records: Sequence[Record], times: list[flo
                 request.prompt[number] += 1
 
 
+def _muddled(known: list[Request], records: Sequence[Record], times: list[float]) -> set[int]:
+    """Steps with prompts of requests that may have been preempted before their first token.
+
+    The engine counts a preemption with the next output; those that came back after one are known.
+    What the others had computed is not, nor what was left for those beside them.
+    """
+    unseen = [record.preempted for record in records]
+    for request in known:
+        for step in request.again:
+            unseen[step] -= 1
+    found: set[int] = set()
+    for request in known:
+        if unseen[request.first] > 0:
+            request.restarted = True
+            found.update(_prefill_steps(request, times))
+        for back in request.again:
+            found.update(_away(request, back))
+    return found
+
+
+def _away(request: Request, back: int) -> range:
+    """The steps since a request was preempted, up to that in which it is back; latest first."""
+    before = max((step for step in request.made if step < back), default=request.first)
+    return range(back, before, -1)
+
+
 def _any_split(n: int) -> float:
     """Relative standard deviation of a part where any split into ``n`` is as likely."""
     return sqrt((n - 1) / (n + 1))
@@ -297,9 +337,8 @@ def _chunks(requests: list[Request], budget: list[int | None]) -> None:
     """
     came_back = [(step, r) for r in requests for step in r.again]
     for back, request in sorted(came_back, key=lambda each: each[0]):
-        before = max((step for step in request.made if step < back), default=request.first)
         left = request.again.pop(back)
-        since = range(back, before, -1)
+        since = _away(request, back)
         for step in since:
             room = budget[step]
             take = min(left, room or 0)
@@ -310,7 +349,6 @@ def _chunks(requests: list[Request], budget: list[int | None]) -> None:
         request.again[back] = request.again.get(back, 0) + left
         if left and len(since) > 1:
             for step in since:
-                request.again.setdefault(step, 0)
                 request.doubt(step, left / sqrt(3) / (1 if step == back else len(since) - 1))
 
 

@@ -43,7 +43,8 @@ __all__ = ["StatLogger", "StepLog"]
 
 _NOTE = (
     "vLLM's statistics name a request when it ends: which of them was at work in a step is told "
-    "from latencies, and the end of a step is when its statistics arrived"
+    "from latencies (what that leaves open of their tokens is in the requests' uncertainties), and "
+    "the end of a step is when its statistics arrived"
 )
 _NO_DETAILS = (
     "the engine gives no iteration details (--enable-logging-iteration-details): prompts that took "
@@ -190,10 +191,10 @@ def _parts(requests: list[Request]) -> dict[int, list[Part]]:
     """The parts of every step, by its number."""
     found: dict[int, list[Part]] = {}
     for request in requests:
-        for step in sorted({*request.prompt, *request.made, *request.again}):
+        for step in sorted({*request.prompt, *request.made, *request.again, *request.unsure}):
             prompt, again = request.prompt.get(step, 0), request.again.get(step, 0)
-            if prompt or again or step in request.made:
-                unsure = request.unsure.get(step, 0.0)
+            unsure = request.unsure.get(step, 0.0)
+            if prompt or again or unsure or step in request.made:
                 part = Part(request.name, prompt, request.made.get(step, 0), again, 1, unsure)
                 found.setdefault(step, []).append(part)
     return found

@@ -7,6 +7,7 @@ would give for schedules that are made up here (`vllm_engine`); no vLLM ran.
 
 from __future__ import annotations
 
+import json
 import time
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from attached import S, taken
 from vllm_engine import Engine, Round, SchedulerStats
 
-from pyenergy.attribution.steps import OUTSIDE, Steps
+from pyenergy.attribution.steps import OUTSIDE, Steps, Weights
 from pyenergy.errors import OptionError, StateError
 from pyenergy.integrations.vllm import StepLog
 
@@ -23,7 +24,11 @@ MS = 1_000_000
 
 def told(steps: Steps) -> list[dict[str, tuple[int, int, int]]]:
     return [
-        {p.request: (p.prompt_tokens, p.output_tokens, p.recomputed_tokens) for p in step.parts}
+        {
+            p.request: (p.prompt_tokens, p.output_tokens, p.recomputed_tokens)
+            for p in step.parts
+            if p.took_part
+        }
         for step in steps.steps
     ]
 
@@ -101,6 +106,66 @@ def test_without_details_a_chunked_prompt_is_spread_evenly_and_said_to_be() -> N
     waited_s = engine.state["late"].first_token_ts - engine.MONO_S
     waited_s -= engine.state["late"].arrival_time - engine.WALL_S
     assert (idle.end_ns - idle.start_ns) / S == pytest.approx(waited_s, abs=3e-4)
+
+
+def parts_of(steps: Steps) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of each request, and how well they are known."""
+    seconds: dict[str, float] = {}
+    unsure: dict[str, float] = {}
+    for step in steps.steps:
+        length_s = (step.end_ns - step.start_ns) / S
+        shares = zip(step.parts, step.shares(Weights()), step.shares_u(Weights()), strict=True)
+        for part, share, u in shares:
+            seconds[part.request] = seconds.get(part.request, 0.0) + length_s * float(share.sum())
+            unsure[part.request] = unsure.get(part.request, 0.0) + length_s * float(u)
+    return seconds, unsure
+
+
+@pytest.mark.parametrize("details", [False, True])
+def test_what_is_told_of_a_chunked_prompt_is_in_the_uncertainty(details: bool) -> None:
+    rounds = [
+        Round(0.03, prompt={"a": 6}, made={"a": 1}),
+        Round(0.06, prompt={"long": 3}, made={"a": 1}),
+        Round(0.06, prompt={"long": 16}, made={"a": 1}),
+        Round(0.04, prompt={"long": 1}, made={"a": 1, "long": 1}, ends=("a",)),
+        Round(0.03, made={"long": 1}, ends=("long",)),
+    ]
+    engine = Engine({"a": 6, "long": 20}, details=details)
+    engine.run(rounds)
+    trace = taken()
+    steps = engine.log.steps(trace.bounds_ns)
+    trace.add_steps(steps)
+    rows = trace.requests().rows_by_key("request", named=True, unique=True)
+    seconds, unsure = parts_of(steps)
+    truth = {"a": 0.03 + 0.06 / 4 + 0.06 / 17 + 0.04 / 2, "long": 0.06 * (3 / 4 + 16 / 17) + 0.05}
+    for name, true_s in truth.items():
+        assert (unsure[name] > 0) != details
+        assert abs(seconds[name] - true_s) <= 2 * unsure[name] + 1e-6
+        assert details or rows[name]["u_same_card_j"] > 100 * unsure[name]  # W at the least
+    again = Steps.from_json(json.loads(json.dumps(steps.to_json())))
+    assert again == steps
+
+
+def test_what_was_computed_again_in_chunks_is_spread_over_its_steps() -> None:
+    rounds = [
+        Round(0.05, prompt={"a": 6, "b": 40}, made={"a": 1, "b": 1}),
+        Round(0.03, made={"a": 1}),
+        Round(0.06, made={"a": 1}, back={"b": 30}),
+        Round(0.06, made={"a": 1, "b": 1}, back={"b": 11}),
+        Round(0.03, made={"a": 1, "b": 1}, ends=("a", "b")),
+    ]
+    told_by = {}
+    for known in (True, False):
+        engine = Engine(
+            {"a": 6, "b": 40}, details=known, cache=False, again_is_context=True, seed=3
+        )
+        engine.run(rounds)
+        told_by[known] = engine.log.steps()
+    assert told(told_by[True]) == [each.truth for each in rounds]
+    seconds, unsure = parts_of(told_by[False])  # nothing tells in which steps: it is wide
+    exact, _ = parts_of(told_by[True])
+    for name in ("a", "b"):
+        assert 0.005 < abs(seconds[name] - exact[name]) <= 2 * unsure[name]
 
 
 def test_a_prefix_cache_that_is_off_means_that_all_is_computed_again() -> None:

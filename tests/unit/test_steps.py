@@ -327,7 +327,7 @@ def test_steps_outside_the_trace_are_refused(trace: Trace) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        ({"version": 2}, "reads up to 1: upgrade"),
+        ({"version": 3}, "reads up to 2: upgrade"),
         ({"version": "1"}, "no record of steps"),
         ({"end_ns": [1]}, "damaged"),
         ({"requests": []}, "damaged"),
