@@ -51,6 +51,8 @@ class Options:
         is_seed = isinstance(self.seed, int) and not isinstance(self.seed, bool)
         if self.seed is not None and not (is_seed and self.seed >= 0):
             raise OptionError(f"seed must be a number from 0, or None, got {self.seed!r}")
+        if not isinstance(self.sync, bool):
+            raise OptionError(f"sync must be True or False, got {self.sync!r}")
         if self.reset is not None:
             checked_function(self.reset, "reset")
 

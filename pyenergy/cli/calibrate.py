@@ -103,11 +103,11 @@ def command(
         Console(stderr=True).print("interrupted: nothing is stored")
         raise typer.Exit(130) from None
     _print(result, where, console)
+    _store(result.profile, out, dry_run, console)  # first: a picture that fails loses no profile
     if plot is not None:
         from ..report.plots import calibration_plot
 
         console.print(f"wrote {calibration_plot(result, plot)}", markup=False)
-    _store(result.profile, out, dry_run, console)
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:

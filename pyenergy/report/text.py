@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from .._energy import format_with_uncertainty
+from ..sensor.catalog import GAIN_U
 from ..units import engineering
 
 if TYPE_CHECKING:
@@ -147,7 +148,8 @@ def _notes(trace: Trace) -> list[str]:
         notes.append(f"{who}: {energy.scope} scope, {energy.method}")
         notes.extend(energy.notes)
     models = trace._evaluated().models.values()
-    unknown = [m for m in models if not m.is_calibrated and m.device.meta.source != "estimate"]
+    read = [m for m in models if m.device.meta.source != "estimate"]
+    unknown = [m for m in read if not m.is_calibrated or m.profile.gain_u >= GAIN_U]
     gain = "; the sensor's unknown gain is included" if unknown else ""
     notes.append(f"± is one standard uncertainty{gain}")
     return list(dict.fromkeys(notes))

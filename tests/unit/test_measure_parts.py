@@ -288,6 +288,7 @@ BAD: list[tuple[dict[str, object], type[Exception], str]] = [
     ({"budget_s": 0}, OptionError, "budget_s"),
     ({"budget_s": -1}, OptionError, "budget_s"),
     ({"budget_s": float("inf")}, OptionError, "budget_s"),
+    ({"sync": "no"}, OptionError, "sync must be"),
     ({"budget_s": float("nan")}, OptionError, "NaN"),
     ({"budget_s": True}, TypeError, "budget_s"),
     ({"budget_s": 0.05}, OptionError, "too short"),
