@@ -42,7 +42,8 @@ _MOST_MODES = 4  # of the response's posterior: its window and delay, and a few 
 _OUTLIER = 30  # times a variance: a square beyond is strange work, and counts as this much
 _STAND_INS = 4  # readings with the scatter of all, in each group
 _CONTESTED = 0.1  # share of the readings around a class's spans that nothing explains
-_FEW, _SOME, _WHOLE = 3, 0.02, 0.9  # readings that saw something of a class, but never all
+_LARGE = 0.05  # of the powers: less is no work that was missed
+_FEW, _SOME, _WHOLE = 3, 0.02, 0.9  # readings that saw something of a class, but always idle too
 _SAME_VOTES = 0.05  # far inside what a scatter of few readings is known to
 MEDIAN_OF_SQUARES = 0.4549  # of a standard normal variable
 
@@ -284,12 +285,16 @@ class ActivityFit:
         reach = round((best.reach_s + period_s) * NS_PER_S)
         t, x = self.updates.t_ns, self.design(best)
         near = overlaps(self.activity, t - 2 * reach, t + reach // 2).toarray() > 0
-        above_w = self.updates.value - self.level
+        above_w, all_work = self.updates.value - self.level, x.sum(axis=1)
+        large = np.abs(self.residual) > _LARGE * float(np.max(np.abs(self.beta)))
         for j in range(len(found)):
-            around = near[:, j]
-            many = np.count_nonzero(around & self.strange) > _CONTESTED * np.count_nonzero(around)
-            few = np.count_nonzero(x[:, j] > _SOME) <= _FEW and x[:, j].max() < _WHOLE
-            if around.any() and (many or few):
+            around = near[:, j] & (all_work - x[:, j] < _SOME)  # nothing else that is named
+            if not around.any():
+                continue
+            unexplained = np.count_nonzero(around & self.strange & large)
+            saw = x[:, j] > _SOME
+            few = np.count_nonzero(saw) <= _FEW and float(all_work[saw].max(initial=0.0)) < _WHOLE
+            if few or unexplained > _CONTESTED * np.count_nonzero(around):
                 found[j] = abs(self.beta[j] - float(above_w[around].max()))
         return found
 
