@@ -7,7 +7,6 @@ needs. Its engine reads on its own clock: sampling is in real time, some tenths 
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from children import run_child
 
 from pyenergy import testing
 from pyenergy.sensor.catalog import prior_for
@@ -43,16 +43,7 @@ def world(
 
 
 def run(env: dict[str, str], function: str, **arguments: Any) -> Any:
-    done = subprocess.run(
-        [sys.executable, str(CHILD), json.dumps([function, arguments])],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return run_child(CHILD, env, function, **arguments)
 
 
 def environment(world: testing.SimulatedWorld, **more: str) -> dict[str, str]:

@@ -7,14 +7,12 @@ Sampling there is paced by a manual clock: nothing sleeps.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from children import run_child
 
 from pyenergy import testing
 
@@ -36,16 +34,7 @@ def world() -> Iterator[testing.SimulatedWorld]:
 
 
 def run(env: dict[str, str], function: str, **arguments: Any) -> Any:
-    done = subprocess.run(
-        [sys.executable, str(CHILD), json.dumps([function, arguments])],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return run_child(CHILD, env, function, **arguments)
 
 
 def ask(world: testing.SimulatedWorld, function: str, **arguments: Any) -> Any:
