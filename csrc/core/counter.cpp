@@ -57,7 +57,7 @@ void CounterUnwrap::resume(double total, std::optional<double> raw, Ns moved) no
   seen_ = raw.has_value();
   lost_ = !seen_;
   last_raw_ = raw.value_or(0.0);
-  last_move_ = moved;
+  last_move_ = last_t_ = moved;  // it was read since, but who knows when
 }
 
 }  // namespace pyenergy
