@@ -14,7 +14,7 @@ from . import _core, _sync
 from ._blocks import Block, calls_for, gap_s, next_round
 from ._warmup import FEWEST, settled_from
 from .errors import NoReadingsError
-from .recording.marks import Mark
+from .recording.marks import Mark, longest_wait_ns
 from .sensor.catalog import POWER_CHANNELS, prior_for
 from .units import NS_PER_S, engineering
 
@@ -224,6 +224,7 @@ class Campaign:
     def _spanned(self, name: str, label: str, calls: int) -> None:
         call = self._functions[name].call
         self._synchronize()
+        waits = _core.run_delay()
         start_ns = _core.now_ns()
         try:
             for _ in repeat(None, calls):
@@ -233,16 +234,19 @@ class Campaign:
             self._trace.add_span(Mark(f"{name} (interrupted)", start_ns, _core.now_ns()))
             raise
         end_ns = _core.now_ns()
-        self._trace.add_span(Mark(label, start_ns, end_ns))
+        waited_ns = longest_wait_ns(waits, _core.run_delay())
+        self._trace.add_span(Mark(label, start_ns, end_ns, bound_ns=waited_ns))
         self.blocks.append(Block(name, start_ns, end_ns, calls))
 
     def _run_reset(self, reset: _Function) -> int:
         """A class of its own: always just before a call, its work would pass for the call's."""
+        waits = _core.run_delay()
         start_ns = _core.now_ns()
         reset.call()
         self._synchronize()
         end_ns = _core.now_ns()
-        self._trace.add_span(Mark("(reset)", start_ns, end_ns))
+        waited_ns = longest_wait_ns(waits, _core.run_delay())
+        self._trace.add_span(Mark("(reset)", start_ns, end_ns, bound_ns=waited_ns))
         reset.call_s = max((end_ns - start_ns) / NS_PER_S, 1e-9)
         return end_ns
 

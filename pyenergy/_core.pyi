@@ -47,6 +47,7 @@ __all__: list[str] = [
     "resume_counter",
     "resume_run",
     "resumed_recording",
+    "run_delay",
     "sim_presets",
     "sources",
     "status_text",
@@ -835,6 +836,12 @@ def resumed_recording(
 ) -> Recording:
     """
     An empty recording of channels given as dicts of their fields, to be filled by hand.
+    """
+
+def run_delay() -> tuple[int, int]:
+    """
+    (ns that this thread has waited for a processor, times that it was given one) since it
+    began, as the kernel counts them; (-1, -1) where it does not tell.
     """
 
 def sim_presets() -> list[str]: ...

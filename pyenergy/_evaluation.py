@@ -68,9 +68,11 @@ class Evaluation:
         """
         if recorded.bounds_ns[1] <= recorded.bounds_ns[0]:
             raise WindowError("the trace has no duration")
+        own = np.array([max(HOST_EDGE_U_S, _uniform_s(m.bound_ns)) for m in recorded.marks])
         spans = Spans.of(
             [(m.name, m.start_ns, m.end_ns) for m in recorded.marks],
-            edge_u_s=max([HOST_EDGE_U_S, *(_uniform_s(m.bound_ns) for m in recorded.marks)]),
+            edge_u_s=float(np.sqrt(np.mean(own**2))) if len(own) else HOST_EDGE_U_S,
+            own_u_s=own,
         )
         models: dict[str, DeviceEnergies] = {}
         unreadable: dict[str, str] = {}

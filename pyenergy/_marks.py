@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import _core
 from ._entries import Entries, caller
 from .errors import OptionError
-from .recording.marks import Mark
+from .recording.marks import Mark, longest_wait_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,7 @@ class _Entry:
     start_ns: int
     depth: int
     edges: dict[Session, int]  # numbers of the first edge, in the sessions that open it on a GPU
+    waits: tuple[int, int]  # of the thread, before the start
 
 
 _depth: ContextVar[int] = ContextVar("pyenergy_mark_depth", default=0)
@@ -79,7 +80,8 @@ class mark:
     events in the queue of the GPU that was current then: the span is when that GPU worked on what
     was launched inside, whenever that was; ``host_start_ns`` and ``host_end_ns`` in `Trace.marks`
     say when the host did. Elsewhere, and in a trace with ``sync=False``, edges are host time: work
-    that was queued but has not run yet falls after them.
+    that was queued but has not run yet falls after them, and how long the thread waited for a
+    processor is how late they may be (`Trace.marks`, ``bound_ns``).
 
     Parameters
     ----------
@@ -105,7 +107,8 @@ class mark:
     def __enter__(self) -> mark:
         depth = _depth.get()
         _depth.set(depth + 1)
-        entry = _Entry(self.name, _core.now_ns(), depth, {})
+        waits = _core.run_delay() if _open else (-1, -1)
+        entry = _Entry(self.name, _core.now_ns(), depth, {}, waits)
         _running[id(entry)] = entry
         self._entries.push(caller(), entry)
         # The edges last: a first call after a sleep takes 0.1 ms, and that is not the user's work.
@@ -118,7 +121,15 @@ class mark:
         entry = self._entries.pop(caller())
         _running.pop(id(entry), None)
         _depth.set(entry.depth)
-        span = Mark(self.name, entry.start_ns, end_ns, entry.depth, threading.get_ident())
+        waited_ns = longest_wait_ns(entry.waits, _core.run_delay()) if _open else 0
+        span = Mark(
+            self.name,
+            entry.start_ns,
+            end_ns,
+            entry.depth,
+            threading.get_ident(),
+            bound_ns=waited_ns,
+        )
         for session in _open:
             first = entry.edges.get(session, -1)
             last = -1 if first < 0 or session.edges is None else session.edges.edge()

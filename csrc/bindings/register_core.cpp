@@ -8,6 +8,7 @@
 #include "bindings/numpy_view.h"
 #include "core/clock.h"
 #include "core/integrate.h"
+#include "core/run_delay.h"
 #include "core/sampler.h"
 #include "sensors/registry.h"
 
@@ -142,6 +143,14 @@ EnergyCurve curve_from_runs(const py::array& t_first_ns, const py::array& read_f
 
 void register_clock(py::module_& m) {
   m.def("now_ns", &monotonic_ns, "Now, int64 ns of CLOCK_MONOTONIC.");
+  m.def(
+      "run_delay",
+      [] {
+        const RunDelay now = run_delay();
+        return std::pair{now.waited, now.turns};
+      },
+      "(ns that this thread has waited for a processor, times that it was given one) since it\n"
+      "began, as the kernel counts them; (-1, -1) where it does not tell.");
   m.def(
       "take_anchor",
       [](int triples) -> py::typing::Tuple<Ns, Ns, Ns> {

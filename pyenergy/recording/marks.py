@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-__all__ = ["Mark"]
+__all__ = ["Mark", "longest_wait_ns"]
+
+# A wait is seldom longer than that many mean ones (of exponential ones 95 % are shorter).
+_MEAN_WAITS = 3
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Mark:
     host_start_ns, host_end_ns : int, optional
         When the host set the edges, where that is another time.
     bound_ns : int
-        How far the GPU's times are off at most.
+        How far the edges may be off: of the GPU's times at most, of the host's because the thread
+        waited so long for a processor.
     """
 
     name: str
@@ -55,3 +59,15 @@ class Mark:
     def described(self) -> dict[str, str | int]:
         """What a recording keeps; `Mark(**described)` is the same mark."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def longest_wait_ns(before: tuple[int, int], after: tuple[int, int]) -> int:
+    """How long a thread may have waited at an edge between two of its `_core.run_delay`, ns.
+
+    All of it in one wait where there were few; else three times the mean. Where the kernel does
+    not tell it is 0, and edges are as good as a host that has nothing else to do.
+    """
+    if before[0] < 0 or after[0] < 0:
+        return 0
+    waited, turns = after[0] - before[0], after[1] - before[1]
+    return round(waited * min(1.0, _MEAN_WAITS / max(turns, 1)))

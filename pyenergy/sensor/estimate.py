@@ -26,7 +26,7 @@ edges     the same scatter as structure inside a class, at edges that are not th
           shorter than the window of a one-second average are told apart only while their
           pattern begins and ends: a third of their amplitude is allowed for (on an RTX 3090 the
           first kernels draw 0.63 of what the later ones do)
-clock     each edge of a span in the window times what is known of it: `Spans.edge_u_s`, or what
+clock     each edge of a span in the window times what is known of it: `Spans.own_u_s`, or what
           the readings that hold an edge scatter by beyond the others: a scatter s behind a
           window W is an energy of ``W s`` that is elsewhere, or, of spans that no reading saw
           from end to end, that one call takes more than another (``W s / sqrt(12)`` where a
@@ -192,7 +192,6 @@ class ActivityModel:
         self._span_edges, last = np.unique(times[::-1], return_index=True)
         after = running[::-1][last]  # of all that happens at one time
         squares = np.diff(after, prepend=0.0) ** 2
-        self._edge_squares = np.concatenate([[0.0], np.cumsum(squares)])
         # What edges scatter by, from readings that hold one: an energy of W s is elsewhere. The
         # mean square of a response h over the time L that it holds an edge is 1 / (looks L).
         typical_w = max(float(np.sqrt(squares.mean())), 1e-9)
@@ -201,9 +200,13 @@ class ActivityModel:
         # Calls that differ scatter alike, and what a full-time sensor saw of it is added back.
         scale = 1 / math.sqrt(12) if self._full_time else 1.0
         scale = _LATENCY if self.fitted.edges_apart else scale
-        self.edge_u_s = max(self.spans.edge_u_s, scale * seen_s)
+        least_s = scale * seen_s
         if self.is_late:  # by up to all of the delay, nobody knows how much
-            self.edge_u_s = max(self.edge_u_s, self.response.delay_s / math.sqrt(3))
+            least_s = max(least_s, self.response.delay_s / math.sqrt(3))
+        edge_u_s = np.maximum(self.spans.each_edge_u_s(self._span_edges), least_s)
+        self._widest_edge_ns = round(float(edge_u_s.max()) * NS_PER_S)
+        self._edge_squares = np.concatenate([[0.0], np.cumsum(squares)])
+        self._edge_moments = np.concatenate([[0.0], np.cumsum(squares * edge_u_s**2)])
 
     def _build_power_curve(self) -> None:
         """The whole P(t): for pictures, and for others to integrate."""
@@ -348,11 +351,11 @@ class ActivityModel:
             excess = np.where(count > 0, excess / np.maximum(count, 1e-9), self.fitted.excess_idle)
             inner += np.where(near, 0.0, (_STRUCTURE * window_s) ** 2 * excess)
         # Edges inside the window, and those just outside that may lie inside.
-        pad = max(round(3 * self.edge_u_s * NS_PER_S), _NEAR_NS)
+        pad = max(3 * self._widest_edge_ns, _NEAR_NS)
         first = np.searchsorted(self._span_edges, starts - pad, side="left")
         last = np.searchsorted(self._span_edges, ends + pad, side="right")
-        square_w2 = self._edge_squares[last] - self._edge_squares[first]
-        outer = square_w2 * np.minimum(self.edge_u_s, length_s) ** 2
+        most = (self._edge_squares[last] - self._edge_squares[first]) * length_s**2
+        outer = np.minimum(self._edge_moments[last] - self._edge_moments[first], most)
         return np.where(length_s > 0, inner, 0.0), np.where(length_s > 0, outer, 0.0)
 
     def _slow_variance(

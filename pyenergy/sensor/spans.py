@@ -34,7 +34,10 @@ class Spans:
         Whether someone said that spans of one class are alike and filled with work; False for a
         trace that stands for what ran in it.
     edge_u_s : float
-        Standard uncertainty of each edge as the time when the device's power changed, s.
+        Standard uncertainty of an edge as the time when the device's power changed, s: the root
+        mean square of all.
+    own_u_s : ndarray of float64, shape (s,), optional
+        That of each span's edges, where they differ.
     source : str
         Who says so, for the method of an energy.
     """
@@ -46,6 +49,7 @@ class Spans:
     labelled: bool = True
     edge_u_s: float = 0.0
     source: str = "spans"
+    own_u_s: NDArray[np.float64] | None = None
 
     @classmethod
     def unlabelled(cls, start_ns: int, end_ns: int) -> Spans:
@@ -56,7 +60,12 @@ class Spans:
         )
 
     @classmethod
-    def of(cls, spans: list[tuple[str, int, int]], edge_u_s: float = 0.0) -> Spans:
+    def of(
+        cls,
+        spans: list[tuple[str, int, int]],
+        edge_u_s: float = 0.0,
+        own_u_s: NDArray[np.float64] | None = None,
+    ) -> Spans:
         """From (name, start_ns, end_ns); spans with the same name are one class."""
         names = tuple(dict.fromkeys(name for name, _, _ in spans))
         number = {name: i for i, name in enumerate(names)}
@@ -66,10 +75,20 @@ class Spans:
             np.array([number[name] for name, _, _ in spans], dtype=np.int32),
             names,
             edge_u_s=edge_u_s,
+            own_u_s=own_u_s,
         )
 
     def __len__(self) -> int:
         return len(self.starts_ns)
+
+    def each_edge_u_s(self, edges_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Standard uncertainties at the sorted times ``edges_ns``: the widest of each."""
+        found = np.zeros(len(edges_ns))
+        if self.own_u_s is None:
+            return found + self.edge_u_s
+        for t in (self.starts_ns, self.ends_ns):
+            np.maximum.at(found, np.searchsorted(edges_ns, t), self.own_u_s)
+        return found
 
     def activity(self) -> _core.Activity:
         """As the core computes with it."""
