@@ -12,6 +12,7 @@ from ._curves import constant, weighted_sum
 from ._energy import Energy
 from ._notes import standing_notes, why_nothing
 from .errors import NoReadingsError
+from .sensor.alike import activity_model
 from .sensor.catalog import POWER_CHANNELS, SensorPrior, prior_for
 from .sensor.counter import Fusion, fuse
 from .sensor.counter_model import CounterModel
@@ -179,7 +180,7 @@ class DeviceEnergies:
             spans = Spans.unlabelled(*bounds_ns)
         limits = (meta.power_min_w, meta.power_max_w)
         try:
-            by_activity = ActivityModel(runs, spans, prior, limits, bounds_ns, response)
+            by_activity = activity_model(runs, spans, prior, limits, bounds_ns, response)
         except NoReadingsError as error:
             self._why_plain = str(error) if marked else ""
             return None

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import NoReadingsError
 from ..units import NS_PER_S
 from .coarse_clock import absorbed, coarse_clock
+from .explain import partly
 from .gaps import power_bounds
 from .identify import Belief, Weighted, held_out, identify
 from .level import DRIFTS, SHARED_DRIFTS, LevelFit, best_drift, fit_level
@@ -38,6 +39,7 @@ _MOST_CLASSES_AT_ONCE = 6  # that identification solves for; more are joined by 
 # tell, and left free would choose 10 % less.
 _WHOLE_PERIOD_SPREAD = 0.004
 _ROUNDS = 8
+_OF_POSTERIOR = 0.998  # what the rest holds moves no uncertainty
 _MOST_MODES = 4  # of the response's posterior: its window and delay, and a few peaks
 _OUTLIER = 30  # times a variance: a square beyond is strange work, and counts as this much
 _STAND_INS = 4  # readings with the scatter of all, in each group
@@ -205,6 +207,11 @@ class ActivityFit:
         """Covariance of the powers over the response's posterior too, W^2."""
         return np.asarray(self.cov + sum(np.outer(beta, beta) for beta, _ in self.modes))
 
+    @property
+    def edge_readings(self) -> int:
+        """Readings that saw some of the work, but not all the time."""
+        return partly(self.design(self.belief.best))
+
     def design(self, response: Response) -> NDArray[np.float64]:
         return np.asarray(filtered(self.activity, self.updates.t_ns, response).toarray())
 
@@ -234,7 +241,7 @@ class ActivityFit:
     def _mix(self, width: float, weight: NDArray[np.float64]) -> None:
         """Powers and level over the posterior of the response."""
         u = self.updates
-        points = [p for p in self.belief.points if p.weight > 2e-3]
+        points = _nearly_all(self.belief.points)
         total = sum(p.weight for p in points)
         best: LevelFit | None = None
         betas, covs, levels = [], [], []
@@ -326,6 +333,13 @@ class ActivityFit:
         self.excess_edge *= (edges + _STAND_INS) / max(edges - 3, 1)
         # Where no reading saw a class alone, calls that differ scatter just like edges that do.
         self.edges_apart = any(g >= 0 and n >= FEWEST_UPDATES for g, n in sizes.items())
+
+
+def _nearly_all(points: tuple[Weighted, ...]) -> list[Weighted]:
+    """The likeliest that hold nearly all of the posterior: one of its optima may be many points."""
+    order = np.argsort([-p.weight for p in points], kind="stable")
+    below = np.cumsum([points[i].weight for i in order]) < _OF_POSTERIOR
+    return [points[i] for i in order[: int(below.sum()) + 1]]
 
 
 def _modes(

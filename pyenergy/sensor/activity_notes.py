@@ -41,6 +41,11 @@ def activity_notes(model: ActivityModel) -> list[str]:
             f"{beyond[0]!r} would draw more than the device can: the work goes on after its "
             "label ends (synchronise inside the mark), or more runs than is labelled"
         )
+    if model.unlike is not None:
+        found.append(
+            f"spans labelled {model.unlike!r} draw different powers: each span is solved for by "
+            "itself (give what differs names of its own)"
+        )
     if model.is_late:
         found.append(
             f"readings follow the spans by {model.response.delay_s * 1e3:.0f} ms, more than "

@@ -113,6 +113,7 @@ class ActivityModel:
         response: Response | None = None,
     ) -> None:
         self.prior, self.spans = prior, spans
+        self.unlike: str | None = None  # a label whose spans draw different powers (see `alike`)
         self.start_ns, self.end_ns = bounds_ns
         self.fitted = ActivityFit(runs, spans, prior, limits_w, response)
         self.response = self.fitted.belief.best

@@ -13,12 +13,13 @@ from .response import filtered, filtered_dense
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.sparse import csr_array
 
     from .. import _core
     from .response import Response
     from .update_clock import Updates
 
-__all__ = ["Problem", "edge_readings", "held_out", "held_out_residual"]
+__all__ = ["Problem", "edge_readings", "held_out", "held_out_residual", "partly"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ class Problem:
 
 def edge_readings(problem: Problem, response: Response) -> int:
     """Readings that saw some of the work, but not all the time."""
-    total = np.asarray(filtered(problem.activity, problem.updates.t_ns, response).sum(axis=1))
+    return partly(filtered(problem.activity, problem.updates.t_ns, response))
+
+
+def partly(x: NDArray[np.float64] | csr_array) -> int:
+    """Rows of a design that hold an edge of the work."""
+    total = np.asarray(x.sum(axis=1)).ravel()
     return int(((total > 0.02) & (np.abs(total - np.round(total)) > 0.02)).sum())
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .response import Response, ResponsePrior
     from .update_clock import Updates
 
-__all__ = ["Belief", "Weighted", "held_out", "identify"]
+__all__ = ["FEW_EDGES", "Belief", "Weighted", "held_out", "identify"]
 
 _MANY_MODES = 8  # optima that are followed up where few readings hold an edge
 _FEWEST_READINGS = 40  # that a level and a few powers are told from
@@ -38,7 +38,7 @@ _CONTEXT = 10  # periods around an edge that show the level beside it
 _MOST_READINGS = 1500  # that identify; more only take longer
 # Fewer readings that hold an edge cannot tell power, window and delay apart: the posterior is a
 # curve, and is laid out over the windows that the prior allows.
-_FEW_EDGES = 8
+FEW_EDGES = 8
 _NARROWER = 0.7  # posterior over prior, below which the readings have said something
 
 
@@ -111,7 +111,7 @@ def identify(
     problem = Problem(few, activity, few_weight, prior_w, collapse, drifts)
     candidates = grid(problem, priors)
     spread: list[Point] = []
-    if thorough and edge_readings(problem, candidates[0].response) < _FEW_EDGES:
+    if thorough and edge_readings(problem, candidates[0].response) < FEW_EDGES:
         starts = _along_windows(problem, candidates, spread)[:_MANY_MODES]
     else:
         starts = distinct(candidates)

@@ -27,6 +27,9 @@ _IMPOSSIBLE = -1e12  # log posterior
 _LAG, _WINDOW = 0, 1  # the parameters: lag in s, and log of the window over the prior's
 _SHORTEST = (1e-6, 1e-4)  # half-widths, by parameter
 _LONGEST = (0.2, 2.0)
+# A narrow optimum is one of which the readings tell more, not one that is less likely: beside a
+# broad one (a delay that hardly matters) it counts as if it were that wide.
+_LEAST_S = 1e-3
 
 
 class Point(NamedTuple):
@@ -113,7 +116,8 @@ class _Local:
         ]
         ridge = ridges[int(np.argmax(widths))]
         sides = [_half_width(self.log, peak, top, _LAG), max(widths)]
-        area = float(np.log(sides[0])) + (0.0 if self.fixed else float(np.log(sides[1])))
+        area = float(np.log(max(sides[0], _LEAST_S)))
+        area += 0.0 if self.fixed else float(np.log(sides[1]))
         points = []
         for a in _SIDES:
             for b in _SIDES if not self.fixed else (0.0,):

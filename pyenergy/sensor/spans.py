@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,6 +80,11 @@ class Spans:
 
     def __len__(self) -> int:
         return len(self.starts_ns)
+
+    def each(self) -> Spans:
+        """Each span a class of its own."""
+        names = tuple(f"{self.names[c]} ({i})" for i, c in enumerate(self.classes.tolist(), 1))
+        return replace(self, classes=np.arange(len(self), dtype=np.int32), names=names)
 
     def each_edge_u_s(self, edges_ns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Standard uncertainties at the sorted times ``edges_ns``: the widest of each."""
