@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import _core, _devices, _marks
 from ._entries import Entries, caller
 from ._finish import begun, finish
+from ._node_table import NOT_MEASURED
 from ._session import Session
 from .config import Sampling
 from .errors import OptionError, RecordingWarning, StateError
@@ -45,6 +46,7 @@ class _Scope:
         update_period_s: float | None,
         sync: bool,
         path: str | os.PathLike[str] | None,
+        processes: bool,
     ) -> None:
         if path is not None and not isinstance(path, (str, os.PathLike)):
             raise OptionError(f"path must be a file's name, got {path!r}")
@@ -52,11 +54,16 @@ class _Scope:
         self.path = path
         self.sampling = Sampling(rate_hz, pacing, update_period_s)
         self.sync = sync
+        self.processes = bool(processes)
 
     def open(self) -> Session:
         # Absolute from here on: the program may go elsewhere.
         path = None if self.path is None else Path(os.path.abspath(self.path))
-        session = Session(_devices.resolve(self.devices), self.sampling, self.sync, path)
+        found = _devices.resolve(self.devices)
+        missing = _devices.not_measured(self.devices, found)
+        facts = {NOT_MEASURED: list(missing)} if missing else {}
+        session = Session(found, self.sampling, self.sync, path, facts, self.processes)
+        session.notes += [f"not measured: {each}" for each in missing]
         session.open()
         _marks.register(session)
         return session
@@ -72,7 +79,8 @@ class trace:
     ----------
     devices : str, int or list of them
         ``"auto"`` (every visible GPU, without one the CPU; an estimate of it only if nothing real
-        can be read, with an `EstimateWarning`), ``"gpu"``, ``"gpu:0"``, a UUID, ``"cpu"``,
+        can be read, with an `EstimateWarning`), ``"node"`` (all that can be measured, nothing
+        twice: `Trace.node`), ``"gpu"``, ``"gpu:0"``, a UUID, ``"cpu"``,
         ``"dram"``, ``"psys"``, ``"hwmon:NAME"``, ``"sim:a100"``, ``"replay:FILE"``,
         ``"estimate"``, or several.
     rate_hz : float, optional
@@ -90,6 +98,10 @@ class trace:
         the readings that cover the end and writes the file. One that cannot be written then is a
         `RecordingWarning`: the trace is still in memory. Each call of a decorated function writes
         the file anew.
+    processes : bool
+        Watch who uses the devices, five times a second: this process and its descendants on the
+        CPU, whoever NVML names on a GPU. `Trace.processes` then shares the energy among them. It
+        is not in the folder of a recording that was not finished.
 
     Raises
     ------
@@ -119,8 +131,9 @@ class trace:
         update_period_s: float | None = None,
         sync: bool = True,
         path: str | os.PathLike[str] | None = None,
+        processes: bool = False,
     ) -> None:
-        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync, path)
+        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync, path, processes)
         self._open: Entries[Session] = Entries()
 
     def __enter__(self) -> Trace:
@@ -218,8 +231,9 @@ class Monitor:
         update_period_s: float | None = None,
         sync: bool = True,
         path: str | os.PathLike[str] | None = None,
+        processes: bool = False,
     ) -> None:
-        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync, path)
+        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync, path, processes)
         self._session: Session | None = None
         self._trace: Trace | None = None
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Union
 
 from . import _core
-from ._overlaps import refuse_overlaps
+from ._node import Found, Node, node_of
+from ._overlaps import holds_its_cpu, refuse_overlaps
 from ._visible import visible_gpus
 from .errors import DeviceError, EstimateWarning, RecordingError
 from .recording.series import DeviceMeta
@@ -19,7 +20,7 @@ from .sensor.catalog import POWER_CHANNELS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Device", "DevicesLike", "channels_of", "devices", "resolve"]
+__all__ = ["Device", "DevicesLike", "channels_of", "devices", "not_measured", "resolve"]
 
 DevicesLike = Union[str, int, "Iterable[str | int]"]
 
@@ -103,8 +104,9 @@ def resolve(request: DevicesLike) -> tuple[Device, ...]:
         with an `EstimateWarning`. ``"gpu"``: every visible NVIDIA GPU. ``"gpu:1"`` or ``1``: one
         in visible order. ``"GPU-4e81"``: by UUID or unique prefix. ``"cpu"``, ``"cpu:0"``: CPU
         packages, measured where they can be, else estimated; ``"rapl"``: measured or an error;
-        ``"estimate"``. ``"dram"``, ``"dram:0"``: their memory. ``"psys"``: the platform, which
-        contains both. ``"hwmon:NAME"``: a sensor of hwmon or IIO, ``"hwmon"``: all of them.
+        ``"estimate"``. ``"dram"``, ``"dram:0"``: their memory. ``"node"``: GPUs, CPU packages and
+        memory that have a sensor (`Trace.node`). ``"psys"``: the platform, which contains
+        both. ``"hwmon:NAME"``: a sensor of hwmon or IIO, ``"hwmon"``: all of them.
         ``"dcgm"``, ``"dcgm:0"``, ``"dcgm:HOST:PORT"``, ``"dcgm:HOST:PORT/0"``: GPUs as a DCGM host
         engine reads them. ``"sim:a100"``, ``"sim:a100,h100"``: simulated GPUs. ``"replay:FILE"``: a
         recording fed back as if live. Several may be joined by ``+`` or given as a list.
@@ -132,6 +134,14 @@ def resolve(request: DevicesLike) -> tuple[Device, ...]:
             stacklevel=4,
         )
     return found
+
+
+def not_measured(request: DevicesLike, found: Iterable[Device]) -> tuple[str, ...]:
+    """What of the node ``"node"``, which gave ``found``, leaves out; of other requests nothing."""
+    if "node" not in _names(request):
+        return ()
+    estimated = any(device.is_estimate for device in found)
+    return tuple(s for s in _node().not_measured if not (estimated and s.startswith("CPU:")))
 
 
 def forget() -> None:
@@ -190,6 +200,8 @@ def _distinct_ids(found: list[Device]) -> tuple[Device, ...]:
 def _one(name: str) -> list[Device]:
     if name == "auto":
         return _auto()
+    if name == "node":
+        return list(_node().devices) or _auto()
     source, _, argument = name.partition(":")
     if source == "gpu":
         return _pick(_gpus(), argument, name)
@@ -213,8 +225,8 @@ def _one(name: str) -> list[Device]:
     if name.startswith(("GPU-", "MIG-")):
         return _by_uuid(name)
     raise DeviceError(
-        f"unknown device {name!r}. This machine has: {_listing()}. Also: 'auto', 'gpu', 'cpu', "
-        "'dram', 'psys', 'hwmon:NAME', a GPU's UUID, 'dcgm:0', 'sim:a100', "
+        f"unknown device {name!r}. This machine has: {_listing()}. Also: 'auto', 'node', 'gpu', "
+        "'cpu', 'dram', 'psys', 'hwmon:NAME', a GPU's UUID, 'dcgm:0', 'sim:a100', "
         "'replay:FILE', 'estimate'"
     )
 
@@ -231,6 +243,29 @@ def _auto() -> list[Device]:
     left_out = [f"{g} has no readable power and is not counted" for g in gpus if g not in readable]
     first = replace(found[0].meta, notes=(*found[0].meta.notes, *left_out))
     return [replace(found[0], meta=first), *found[1:]]
+
+
+def _node() -> Node:
+    gpus, hwmon, rapl = _gpus(), _hwmon(), _core.enumerate("rapl")
+    readable = [gpu for gpu in gpus if _has_power(gpu)]
+    fix = f" (fix: {rapl.fix})" if rapl.fix else ""
+    return node_of(
+        Found(
+            gpus=[*readable, *(d for d in hwmon if d.info.kind == "gpu")],
+            silent=[gpu for gpu in gpus if gpu not in readable],
+            cpus=[cpu for cpu in _cpus() if not cpu.is_estimate],
+            dram=_rapl("dram"),
+            modules=[d for d in hwmon if d.info.kind == "module"],
+            whole=[gpu.id for gpu in readable if holds_its_cpu(gpu)],
+            why_no_cpu=f"RAPL: {rapl.reason or 'it has no package here'}{fix}",
+            why_no_dram=(
+                "RAPL has no domain for it here (AMD's and desktop CPUs have none)"
+                if rapl.available
+                else f"RAPL: {rapl.reason}{fix}"
+            ),
+            psys=bool(_rapl("psys")),
+        )
+    )
 
 
 def _other_gpus() -> list[Device]:

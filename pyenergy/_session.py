@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import _core, _hub, _sync
 from ._device_edges import DeviceEdges
 from .errors import StateError
+from .processes.watch import KEY, ProcessWatch
 from .recording.clock_anchor import AnchorWatch
 from .recording.recorded import Recorded
 from .recording.series import DeviceData, Runs
@@ -18,6 +19,7 @@ from .sensor.catalog import POWER_CHANNELS
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ._devices import Device
@@ -105,6 +107,8 @@ class Session:
         sampling: Sampling,
         sync: bool,
         path: Path | None = None,
+        facts: Mapping[str, Any] | None = None,
+        processes: bool = False,
     ) -> None:
         self.devices = devices
         self.sync = sync
@@ -114,6 +118,9 @@ class Session:
         self.end_ns = 0
         self.notes: list[str] = []
         self._sampling = sampling
+        self._given = dict(facts or {})  # for the provenance
+        self._users = ProcessWatch(d.meta for d in devices) if processes else None
+        self._extra: dict[str, Any] = {}
         self.edges: DeviceEdges | None = None  # of marks, on a GPU that works behind the host
         self._marks: list[Mark] = []
         self._edges: dict[int, tuple[int, int]] = {}
@@ -150,6 +157,8 @@ class Session:
         self.start_ns = _core.now_ns()
         if self.live is not None:
             self.live.start(self.start_ns)
+        if self._users is not None:
+            self._users.start()
 
     def _follow(self, live: LiveRecording) -> None:
         since_ns = _core.now_ns() - max((t.margin_ns for t in self._taps), default=0)
@@ -170,6 +179,9 @@ class Session:
                 self._clock.stop()
             for tap in self._taps:
                 tap.shared.release()
+            if self._users is not None:
+                self._users.stop()
+                self._extra[KEY] = self._users.described()
         self._resolve_marks()
 
     @property
@@ -245,7 +257,7 @@ class Session:
 
         if self._profiles is None:  # once: a trace has one calibration from end to end
             self._profiles = stored(t.device.meta for t in self._taps)
-        return {**provenance.collect(), "profiles": self._profiles}
+        return {**provenance.collect(), "profiles": self._profiles, **self._given}
 
     def _snapshot(self) -> Recorded:
         end_ns = self.end_ns or _core.now_ns()
@@ -259,6 +271,7 @@ class Session:
             anchors=self._clock.anchors() if self._clock is not None else (),
             notes=(*self.notes, problem) if problem else tuple(self.notes),
             provenance=self._facts(),
+            extra=dict(self._extra),
         )
 
     def _await_first_samples(self) -> None:

@@ -233,6 +233,15 @@ class SimulatedCard:
         """Split the card into MIG instances; 0: MIG is off."""
         self._core.set_mig(instances)
 
+    def set_processes(self, processes: Iterable[tuple[int, float]]) -> None:
+        """Who works on the card from now on: ``(pid, share of the time with a kernel running)``.
+
+        At most 16, known to the percent. One whose share is 0 holds a context and no more.
+        """
+        self._core.set_processes(
+            [(pid, round(share * 100), 0, 1 << 30) for pid, share in processes]
+        )
+
     # What goes wrong.
 
     def inject(

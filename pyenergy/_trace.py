@@ -12,6 +12,7 @@ from ._attributing import Attributing
 from ._energies import METHODS
 from ._evaluation import Evaluation, span_table
 from ._files import Filed
+from ._node_view import NodeView
 from ._phases import Phased
 from ._profiles import require_profile, without_profiles
 from .errors import DeviceError, OptionError
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Trace"]
 
 
-class Trace(Attributing, Phased, Filed):
+class Trace(Attributing, Phased, NodeView, Filed):
     """Energy of what ran inside `pyenergy.trace`, or of a recording that was loaded.
 
     A trace may be asked while it is still open; it then speaks of the time up to now. After it
@@ -370,7 +371,7 @@ class Trace(Attributing, Phased, Filed):
             return recorded
         marks = sorted((*recorded.marks, *self._spans), key=lambda m: (m.start_ns, -m.end_ns))
         operations = recorded.operations if self._operations is None else self._operations
-        extra = dict(self._extra)
+        extra = {**recorded.extra, **self._extra}
         return replace(recorded, extra=extra, marks=tuple(marks), operations=operations)
 
     def _changed(self) -> None:

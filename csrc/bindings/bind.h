@@ -52,5 +52,6 @@ void register_core(py::module_& m);       // clock, stream, recording, energy cu
 void register_sweepline(py::module_& m);  // energy by operation and gap
 void register_sim(py::module_& m);        // the simulated GPU's control
 void register_sensors(py::module_& m);    // sources, devices, channels
+void register_processes(py::module_& m);  // who works on a GPU
 
 }  // namespace pyenergy

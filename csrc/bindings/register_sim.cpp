@@ -186,6 +186,14 @@ std::uint64_t calls(const SimCard& card, const std::string& name) {
   return (*card).calls[static_cast<int>(call)];
 }
 
+using ProcessRow = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint64_t>;
+
+void set_all_processes(const SimCard& card, const std::vector<ProcessRow>& rows) {
+  std::vector<GpuProcess> processes;
+  for (const auto& [pid, sm, memory, bytes] : rows) processes.push_back({pid, sm, memory, bytes});
+  set_processes(*card, processes);
+}
+
 void bind_script(py::class_<SimCard>& c) {
   c.def(
       "set_power", [](const SimCard& card, double watts, Ns at) { set_power(*card, watts, at); },
@@ -239,6 +247,8 @@ void bind_sensors(py::class_<SimCard>& c) {
   c.def(
       "set_mig", [](const SimCard& card, std::uint32_t n) { set_mig(*card, n); },
       py::arg("instances"));
+  c.def("set_processes", &set_all_processes, py::arg("processes"),
+        "(pid, sm_percent, memory_percent, memory_bytes) each: who works on the card from now on.");
   c.def("inject", &inject_fault, py::arg("fault"), py::arg("target") = py::none(), py::kw_only(),
         py::arg("every") = py::none(), py::arg("once") = false, py::arg("from_ns") = py::none(),
         py::arg("value") = py::none());

@@ -56,6 +56,10 @@ void find_readings(NvmlApi& api) {
   find(lib, api.throttle_reasons,
        {"nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"});
   find(lib, api.performance_state, {"nvmlDeviceGetPerformanceState"});
+  find(lib, api.process_utilisation, {"nvmlDeviceGetProcessUtilization"});
+  find(lib, api.running,
+       {"nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2"});
+  find(lib, api.running_v1, {"nvmlDeviceGetComputeRunningProcesses"});
   find(lib, api.gpm_support, {"nvmlGpmQueryDeviceSupport"});
   find(lib, api.gpm_alloc, {"nvmlGpmSampleAlloc"});
   find(lib, api.gpm_free, {"nvmlGpmSampleFree"});

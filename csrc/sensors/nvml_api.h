@@ -51,6 +51,11 @@ struct NvmlApi {
   Function<Device, nvmlMemory_t*> memory = nullptr;
   Function<Device, unsigned long long*> throttle_reasons = nullptr;
   Function<Device, nvmlPstates_t*> performance_state = nullptr;
+  // Who works on it.
+  Function<Device, nvmlProcessUtilizationSample_t*, unsigned*, unsigned long long>
+      process_utilisation = nullptr;
+  Function<Device, unsigned*, nvmlProcessInfo_t*> running = nullptr;
+  Function<Device, unsigned*, nvmlProcessInfo_v1_t*> running_v1 = nullptr;
 
   // GPU performance monitoring; all or none.
   Function<Device, nvmlGpmSupport_t*> gpm_support = nullptr;

@@ -244,6 +244,18 @@ void set_mig(Card& card, std::uint32_t instances) {
   card.id.mig_instances = instances;
 }
 
+void set_processes(Card& card, std::span<const GpuProcess> processes) {
+  if (processes.size() > kMaxProcesses)
+    throw std::length_error("a card holds at most 16 processes");
+  for (const GpuProcess& process : processes) {
+    require(process.sm_percent <= 100 && process.memory_percent <= 100,
+            "a utilisation lies between 0 and 100 %");
+  }
+  const CardLock lock(card);
+  std::ranges::copy(processes, card.processes);
+  card.process_count = static_cast<std::uint32_t>(processes.size());
+}
+
 void inject(Card& card, const Fault& fault) {
   require(fault.every >= 1, "every must be at least 1");
   require(std::isfinite(fault.value), "a fault's value must be finite");

@@ -4,6 +4,7 @@
 // throw std::invalid_argument; a full table throws std::length_error.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "simgpu/layout.h"
@@ -32,6 +33,8 @@ void set_counter(Card& card, const EnergyCounter& counter);
 void set_latency(Card& card, const Latency& latency);
 void set_module_only(Card& card, bool module_only);
 void set_mig(Card& card, std::uint32_t instances);
+// Replaces those that work on the card. std::length_error beyond kMaxProcesses.
+void set_processes(Card& card, std::span<const GpuProcess> processes);
 
 // Faults of the energy counter happen at a time: `from` says when.
 void inject(Card& card, const Fault& fault);

@@ -13,13 +13,14 @@
 namespace pyenergy::simgpu {
 
 inline constexpr std::uint64_t kMagic = 0x554750474d495350;  // "PSIMGPGU", little endian
-inline constexpr std::uint32_t kLayoutVersion = 2;           // raise it with every change below
+inline constexpr std::uint32_t kLayoutVersion = 3;           // raise it with every change below
 inline constexpr std::uint32_t kMaxCards = 64;
 inline constexpr std::uint32_t kMaxSegments = 4096;
 inline constexpr std::uint32_t kMaxClockEvents = 1024;
 inline constexpr std::uint32_t kMaxFaults = 64;
 inline constexpr std::uint32_t kMaxMig = 7;
 inline constexpr std::uint32_t kMaxSums = 4096;
+inline constexpr std::uint32_t kMaxProcesses = 16;
 
 // NVML's return codes, the vendor status that both faces report.
 enum Status : std::int32_t {
@@ -162,6 +163,13 @@ struct Identity {
   std::uint32_t mig_instances;
 };
 
+// A process that works on a card, as the driver tells of it.
+struct GpuProcess {
+  std::uint32_t pid;
+  std::uint32_t sm_percent, memory_percent;  // of the time, in every sample; both 0: no sample
+  std::uint64_t memory_bytes;
+};
+
 struct Card {
   pthread_mutex_t mutex;
   Identity id;
@@ -176,7 +184,8 @@ struct Card {
   mutable SensorSums sums;
   Latency latency;
   std::uint64_t calls[static_cast<int>(Call::kCount)];
-  std::uint32_t fault_count, clock_count, segment_count;
+  std::uint32_t fault_count, clock_count, segment_count, process_count;
+  GpuProcess processes[kMaxProcesses];
   Fault faults[kMaxFaults];
   ClockEvent clocks[kMaxClockEvents];  // sorted; the first reaches back for ever
   Segment segments[kMaxSegments];      // sorted by start

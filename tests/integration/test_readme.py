@@ -12,6 +12,7 @@ import pytest
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+SHORT = re.findall(r"```py\n(.*?)```", README.read_text(), re.DOTALL)  # found by what is in them
 
 # What a reader of the generation example has already.
 MODEL = """
@@ -75,6 +76,11 @@ def test_readings_taken_elsewhere(tmp_path: Path) -> None:
 
 def test_simulated_gpu(tmp_path: Path) -> None:
     run(BLOCKS[7], tmp_path)
+
+
+def test_the_node(tmp_path: Path) -> None:
+    (code,) = (block for block in SHORT if 'devices="node"' in block)
+    assert "not measured" in run("import pyenergy\n" + code, tmp_path)
 
 
 def test_every_block_is_tested() -> None:

@@ -2,7 +2,7 @@
 // What newer drivers added; the `old` library lacks it.
 #include <cmath>
 
-#include "simgpu/faces/nvml_face.h"
+#include "simgpu/faces/nvml_processes.h"
 
 using namespace pyenergy;
 using namespace pyenergy::simgpu;
@@ -96,11 +96,15 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t* me
 }
 
 nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t device, unsigned* count,
-                                                     nvmlProcessInfo_v2_t*) {
-  return nvmlDeviceGetComputeRunningProcesses(device, count, nullptr);
+                                                     nvmlProcessInfo_v2_t* infos) {
+  return face::running_processes(device, count, infos, [](const GpuProcess& p) {
+    return nvmlProcessInfo_v2_t{p.pid, p.memory_bytes, face::kNoInstance, face::kNoInstance};
+  });
 }
 
 nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned* count,
-                                                     nvmlProcessInfo_t*) {
-  return nvmlDeviceGetComputeRunningProcesses(device, count, nullptr);
+                                                     nvmlProcessInfo_t* infos) {
+  return face::running_processes(device, count, infos, [](const GpuProcess& p) {
+    return nvmlProcessInfo_t{p.pid, p.memory_bytes, face::kNoInstance, face::kNoInstance};
+  });
 }

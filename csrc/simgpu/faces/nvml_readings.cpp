@@ -167,8 +167,3 @@ nvmlReturn_t nvmlDeviceGetPowerManagementLimitConstraints(nvmlDevice_t device, u
     return NVML_SUCCESS;
   });
 }
-
-nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t device, unsigned* count,
-                                                  nvmlProcessInfo_v1_t*) {
-  return get(device, Call::kProcesses, count, [](Card&, Ns) { return 0; });
-}
