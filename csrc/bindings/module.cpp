@@ -1,14 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bindings/bind.h"
 
-PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
-  // Samplers, streams and what is registered at exit belong to the process. Python 3.12 and newer
-  // ask the module's slots; a legacy subinterpreter asks nobody.
-  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-    throw py::import_error(
-        "pyenergy cannot be imported in a subinterpreter: its samplers belong to the process; "
-        "import it in the main interpreter, or measure in a process of its own");
-  }
+PYBIND11_MODULE(_core_in_main, m, py::mod_gil_not_used()) {
   m.doc() = "pyenergy's C++ core: sampling, energy curves, sensors and the simulated GPU.";
   m.attr("__version__") = PYENERGY_VERSION;
   pyenergy::register_channel(m);
@@ -19,4 +12,15 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   pyenergy::register_activity(m);
   pyenergy::register_sweepline(m);
   pyenergy::register_sim(m);
+}
+
+// Samplers, their streams and what is registered at exit belong to the process. Refused here,
+// before pybind11 has its turn: on Python before 3.12 it waits for ever for a GIL that this thread
+// holds.
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit__core_in_main();
+  PyErr_SetString(PyExc_ImportError,
+                  "pyenergy cannot be imported in a subinterpreter: its samplers belong to the "
+                  "process; import it in the main interpreter, or measure in another process");
+  return nullptr;
 }

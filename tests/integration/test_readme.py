@@ -80,7 +80,7 @@ def test_simulated_gpu(tmp_path: Path) -> None:
 
 def test_the_node(tmp_path: Path) -> None:
     (code,) = (block for block in SHORT if 'devices="node"' in block)
-    assert "not measured" in run("import pyenergy\n" + code, tmp_path)
+    assert "shared by CPU time" in run("import pyenergy\n" + code, tmp_path)
 
 
 def test_every_block_is_tested() -> None:
