@@ -75,7 +75,7 @@ class Device:
 
 
 _cache: dict[tuple[object, ...], tuple[Device, ...]] = {}
-_cache_lock = threading.Lock()
+_cache_lock = threading.RLock()
 
 
 def devices() -> list[Device]:
@@ -147,7 +147,7 @@ def not_measured(request: DevicesLike, found: Iterable[Device]) -> tuple[str, ..
 def forget() -> None:
     """Look for devices anew at the next request."""
     global _cache_lock
-    _cache_lock = threading.Lock()
+    _cache_lock = threading.RLock()
     _cache.clear()
 
 

@@ -36,7 +36,7 @@ class Entries(Generic[T]):
 
     def __init__(self) -> None:
         self._stacks: dict[object, list[T]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def push(self, who: object, entry: T) -> None:
         """``who`` has entered."""

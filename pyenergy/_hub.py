@@ -68,7 +68,7 @@ class SharedStream:
         self.stream.release(self.power_lag_ns + _LINGER_NS)
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # as all of our locks: a signal handler may trace while we hold it
 _streams: dict[tuple[object, ...], SharedStream] = {}
 _abandoned: list[SharedStream] = []
 _generation = 0
@@ -87,6 +87,9 @@ def acquire(device: Device, sampling: Sampling) -> SharedStream:
             reusable = shared is not None and _same_options(shared, sampling)
             if not reusable:
                 shared = _create(device, sampling)
+                others = _streams.get(device.key)  # a signal handler's, meanwhile
+                if others is not None and others.serves(sampling):
+                    shared = others
                 _streams[device.key] = shared
         assert shared is not None
         shared.stream.acquire()
@@ -180,7 +183,7 @@ def _shutdown() -> None:
 def _after_fork_in_child() -> None:
     """Threads do not survive a fork: forget them without touching what they may have locked."""
     global _lock, _generation
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _generation += 1
     for shared in _streams.values():
         shared.stream.abandon_after_fork()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["start", "stop"]
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _held: list[tuple[int, SharedStream]] = []
 
 

@@ -35,7 +35,7 @@ class _Entry:
 
 
 _depth: ContextVar[int] = ContextVar("pyenergy_mark_depth", default=0)
-_lock = threading.Lock()
+_lock = threading.RLock()
 _open: tuple[Session, ...] = ()  # replaced as a whole: readers need no lock
 _running: dict[int, _Entry] = {}
 
@@ -63,7 +63,7 @@ def unregister(session: Session) -> None:
 def _after_fork_in_child() -> None:
     """The open sessions are the parent's, and another thread may have held the lock."""
     global _lock, _open
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _open = ()
     _running.clear()
 

@@ -124,13 +124,13 @@ class Session:
         self.edges: DeviceEdges | None = None  # of marks, on a GPU that works behind the host
         self._marks: list[Mark] = []
         self._edges: dict[int, tuple[int, int]] = {}
-        self._marks_lock = threading.Lock()
+        self._marks_lock = threading.RLock()
         self._clock: AnchorWatch | None = None
         self._taps: list[_Tap] = []
         self._generation = _hub.generation()
         self._profiles: dict[str, dict[str, Any]] | None = None
         self._final: Recorded | None = None
-        self._final_lock = threading.Lock()
+        self._final_lock = threading.RLock()
 
     def open(self) -> None:
         """Start or join the samplers; returns when each has read once, or had half a second."""

@@ -132,7 +132,7 @@ class _Keeper:
     """The thread that takes anchors while anybody watches, and what it has taken."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may trace, too
         self._log = array("q")  # mono, real, width; mono, real, width; ...
         self._watches = 0
         self._told: tuple[Callable[[ClockAnchor], None], ...] = ()  # replaced as a whole
@@ -171,11 +171,11 @@ class _Keeper:
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="pyenergy-anchors", daemon=True)
+        self._thread = thread
         try:
             thread.start()
         except RuntimeError:  # the interpreter ends, or no thread is left: both ends remain
-            return
-        self._thread = thread
+            self._thread = None
 
     def _run(self) -> None:
         period_ns, idle_ns, ticks = PERIOD_NS, 0, 0

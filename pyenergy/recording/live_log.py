@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RecordingError
@@ -22,26 +23,42 @@ class LiveLog:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._new: deque[dict[str, Any]] = deque()
+        self._writing = False
         self._number = 0
         self._waiting = b""  # what the disk refused
         self.error: OSError | None = None
 
     def append(self, entry: dict[str, Any]) -> None:
-        """One more line. Never raises for the disk: `error` says why it took nothing."""
+        """One more line. Never raises for the disk: `error` says why it took nothing.
+
+        From a signal handler that interrupted it, the line is left for the one that writes.
+        """
         if os.getpid() != self._pid:
             return  # a fork's copy, whose lock may be held for ever: the log is the parent's
         with self._lock:
             if self._file < 0:
                 return
+            self._new.append(entry)
+            while self._new and not self._writing:
+                self._writing = True
+                try:
+                    self._write()
+                finally:
+                    self._writing = False
+
+    def _write(self) -> None:
+        while self._new:
+            entry = self._new.popleft()
             self._waiting += sealed({**entry, "n": self._number}) + b"\n"
             self._number += 1
-            try:
-                while self._waiting:
-                    self._waiting = self._waiting[os.write(self._file, self._waiting) :]
-                self.error = None
-            except OSError as error:
-                self.error = error
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[os.write(self._file, self._waiting) :]
+            self.error = None
+        except OSError as error:
+            self.error = error
 
     def close(self) -> None:
         """Nothing is written any more."""
