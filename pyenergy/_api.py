@@ -47,7 +47,15 @@ class _Scope:
         sync: bool,
         path: str | os.PathLike[str] | None,
         processes: bool,
+        share: str | None,
     ) -> None:
+        if share not in (None, "node"):
+            raise OptionError(f"share must be 'node' or None, got {share!r}")
+        if share is not None and path is not None:
+            raise OptionError(
+                "share='node' and path do not go together: what another process reads cannot grow "
+                "in a folder of this one; save() the trace when it has ended"
+            )
         if path is not None and not isinstance(path, (str, os.PathLike)):
             raise OptionError(f"path must be a file's name, got {path!r}")
         self.devices = devices
@@ -55,6 +63,7 @@ class _Scope:
         self.sampling = Sampling(rate_hz, pacing, update_period_s)
         self.sync = sync
         self.processes = bool(processes)
+        self.share = share is not None
 
     def open(self) -> Session:
         # Absolute from here on: the program may go elsewhere.
@@ -62,7 +71,7 @@ class _Scope:
         found = _devices.resolve(self.devices)
         missing = _devices.not_measured(self.devices, found)
         facts = {NOT_MEASURED: list(missing)} if missing else {}
-        session = Session(found, self.sampling, self.sync, path, facts, self.processes)
+        session = Session(found, self.sampling, self.sync, path, facts, self.processes, self.share)
         session.notes += [f"not measured: {each}" for each in missing]
         session.open()
         _marks.register(session)
@@ -102,6 +111,10 @@ class trace:
         Watch who uses the devices, five times a second: this process and its descendants on the
         CPU, whoever NVML names on a GPU. `Trace.processes` then shares the energy among them. It
         is not in the folder of a recording that was not finished.
+    share : {None, "node"}
+        ``"node"``: all processes of this user that ask so share one sampler per device, such as the
+        ranks of ``torchrun``; each has its own windows. When the one that reads ends, another takes
+        over, and between them is a gap. Not together with ``path``.
 
     Raises
     ------
@@ -132,8 +145,11 @@ class trace:
         sync: bool = True,
         path: str | os.PathLike[str] | None = None,
         processes: bool = False,
+        share: str | None = None,
     ) -> None:
-        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync, path, processes)
+        self._scope = _Scope(
+            devices, rate_hz, pacing, update_period_s, sync, path, processes, share
+        )
         self._open: Entries[Session] = Entries()
 
     def __enter__(self) -> Trace:
@@ -232,8 +248,11 @@ class Monitor:
         sync: bool = True,
         path: str | os.PathLike[str] | None = None,
         processes: bool = False,
+        share: str | None = None,
     ) -> None:
-        self._scope = _Scope(devices, rate_hz, pacing, update_period_s, sync, path, processes)
+        self._scope = _Scope(
+            devices, rate_hz, pacing, update_period_s, sync, path, processes, share
+        )
         self._session: Session | None = None
         self._trace: Trace | None = None
 

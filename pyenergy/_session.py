@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
     from ._devices import Device
     from ._hub import SharedStream
+    from ._share import NodeTap
     from .config import Sampling
     from .recording.live import LiveRecording, LiveSource
     from .recording.marks import Mark
 
-__all__ = ["Session"]
+__all__ = ["Session", "Tap"]
 
 _FIRST_SAMPLE_TIMEOUT_NS = NS_PER_S // 2
 _COVER_TIMEOUT_NS = 3 * NS_PER_S
@@ -36,7 +37,7 @@ _COVER_TIMEOUT_NS = 3 * NS_PER_S
 _MARGIN_NS = 2 * NS_PER_S
 
 
-class _Tap:
+class Tap:
     """One device's stream, and the recording it was filling when we began to listen."""
 
     def __init__(self, device: Device, sampling: Sampling) -> None:
@@ -71,6 +72,20 @@ class _Tap:
 
         shared = self.shared
         return LiveSource(self.device.meta, shared.channels, shared.stream, self.recording)
+
+    @property
+    def power_lag_ns(self) -> int:
+        """How long after a moment the last reading that covers it appears."""
+        return self.shared.power_lag_ns
+
+    @property
+    def running(self) -> bool:
+        """Whether readings still come."""
+        return self.shared.stream.running
+
+    def release(self) -> None:
+        """Let the sampler go; it lingers until this moment is covered."""
+        self.shared.release()
 
     @property
     def margin_ns(self) -> int:
@@ -109,6 +124,7 @@ class Session:
         path: Path | None = None,
         facts: Mapping[str, Any] | None = None,
         processes: bool = False,
+        share: bool = False,
     ) -> None:
         self.devices = devices
         self.sync = sync
@@ -126,7 +142,8 @@ class Session:
         self._edges: dict[int, tuple[int, int]] = {}
         self._marks_lock = threading.RLock()
         self._clock: AnchorWatch | None = None
-        self._taps: list[_Tap] = []
+        self._share = share  # with other processes of this node
+        self._taps: list[Tap | NodeTap] = []
         self._generation = _hub.generation()
         self._profiles: dict[str, dict[str, Any]] | None = None
         self._final: Recorded | None = None
@@ -139,8 +156,11 @@ class Session:
 
             self.live = LiveRecording(self.path)
         try:
+            listen: type[Tap] | type[NodeTap] = Tap
+            if self._share:
+                from ._share import NodeTap as listen
             for device in self.devices:
-                self._taps.append(_Tap(device, self._sampling))
+                self._taps.append(listen(device, self._sampling))
             self._await_first_samples()
             if self.sync:
                 _sync.synchronize(self.devices)
@@ -149,7 +169,7 @@ class Session:
                 self._follow(self.live)
         except BaseException:
             for tap in self._taps:
-                tap.shared.release()
+                tap.release()
             if self.live is not None:
                 self.live.discard()
             raise
@@ -163,7 +183,12 @@ class Session:
     def _follow(self, live: LiveRecording) -> None:
         since_ns = _core.now_ns() - max((t.margin_ns for t in self._taps), default=0)
         live.notes += self.notes
-        live.follow([t.source for t in self._taps], since_ns, self._facts(), self.edges is not None)
+        live.follow(
+            [t.source for t in self._taps if isinstance(t, Tap)],
+            since_ns,
+            self._facts(),
+            self.edges is not None,
+        )
         self.notes = list(live.notes)
 
     def close(self) -> None:
@@ -178,7 +203,7 @@ class Session:
             if self._clock is not None:
                 self._clock.stop()
             for tap in self._taps:
-                tap.shared.release()
+                tap.release()
             if self._users is not None:
                 self._users.stop()
                 self._extra[KEY] = self._users.described()
@@ -285,14 +310,13 @@ class Session:
 
     def _covered(self) -> bool:
         return all(
-            tap.last_t_ns() >= self.end_ns + tap.shared.power_lag_ns
-            or not tap.shared.stream.running
+            tap.last_t_ns() >= self.end_ns + tap.power_lag_ns or not tap.running
             for tap in self._taps
         )
 
     def _await_cover(self) -> bool:
         """Wait until the readings that cover the end are published; True whatever came."""
-        longest = max((tap.shared.power_lag_ns for tap in self._taps), default=0)
+        longest = max((tap.power_lag_ns for tap in self._taps), default=0)
         deadline = self.end_ns + longest + _COVER_TIMEOUT_NS
         while not self._covered() and _core.now_ns() < deadline:
             time.sleep(0.002)
