@@ -108,6 +108,37 @@ def test_a_process_alone_reads_by_itself_and_leaves_nothing(runtime: Path) -> No
     assert {path.suffix for path in runtime.iterdir()} == {".lock", ".use"}
 
 
+FORKED = """
+import os, sys, time
+import pyenergy
+
+options = {"devices": "sim", "share": "node"}
+with pyenergy.trace(**options) as t:
+    pid = os.fork()
+    if pid == 0:
+        with pyenergy.trace(**options) as own:
+            time.sleep(0.05)
+        assert abs(own.energy.joules / own.duration_s - 100) < 1, str(own)
+        assert f"read by process {os.getppid()}" in str(own), str(own)
+        sys.exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    time.sleep(0.1)  # were the lock free now, somebody would have taken it
+    assert os.path.isdir(next(iter(pyenergy._share._all.values())).folder.recordings()[0])
+assert abs(t.energy.joules / t.duration_s - 100) < 1, str(t)
+assert f"read by process {os.getpid()}" in str(t)
+"""
+
+
+def test_a_fork_follows_its_parent(runtime: Path, tmp_path: Path) -> None:
+    with testing.simulated("ideal", path=tmp_path / "world") as world:
+        world[0].set_power(100.0, at_ns=0)
+        done = subprocess.run(
+            [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.suffix for path in runtime.iterdir()} == {".lock", ".use"}
+
+
 def test_requests_that_cannot_be_shared_are_named(tmp_path: Path) -> None:
     for options, said in (
         ({"share": "world"}, "'node' or None"),
