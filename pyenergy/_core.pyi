@@ -14,6 +14,7 @@ import numpy.typing
 __all__: list[str] = [
     "Activity",
     "Channel",
+    "CounterDifference",
     "DeviceInfo",
     "EnergyCurve",
     "FLAG_CONTINUES",
@@ -23,11 +24,15 @@ __all__: list[str] = [
     "FLAG_MISSING",
     "FLAG_RESET",
     "FLAG_WRAPPED",
+    "GAIN_U",
     "LIVE_HEADER",
     "LiveFiles",
     "LiveTail",
     "ManualClock",
+    "OFFSET_U_W",
+    "PowerIntegral",
     "Recording",
+    "SensorPrior",
     "SimCard",
     "SimWorld",
     "SourceReport",
@@ -38,17 +43,18 @@ __all__: list[str] = [
     "counters",
     "enumerate",
     "follow",
-    "gpu_use",
     "live_header",
     "now_ns",
     "open_channels",
+    "pooled_variance",
     "register_replay",
     "remove_tail",
     "replay_offset_ns",
     "resume_counter",
     "resume_run",
     "resumed_recording",
-    "run_delay",
+    "sensor_architectures",
+    "sensor_prior",
     "sim_presets",
     "sources",
     "status_text",
@@ -402,6 +408,160 @@ class EnergyCurve:
         Integral over all, unit of y times seconds.
         """
 
+class PowerIntegral:
+    """
+    Energy of a power channel as the plain integral of its readings.
+    """
+    def __init__(
+        self,
+        t_first_ns: numpy.ndarray,
+        read_first_ns: numpy.ndarray,
+        t_last_ns: numpy.ndarray,
+        read_last_ns: numpy.ndarray,
+        value: numpy.ndarray,
+        flags: numpy.ndarray,
+        *,
+        update_ns: typing.SupportsInt | typing.SupportsIndex,
+        window_ns: typing.SupportsInt | typing.SupportsIndex,
+        lag_ns: typing.SupportsInt | typing.SupportsIndex,
+        coverage: typing.SupportsFloat | typing.SupportsIndex,
+        power_min_w: typing.SupportsFloat | typing.SupportsIndex,
+        power_max_w: typing.SupportsFloat | typing.SupportsIndex,
+        start_ns: typing.SupportsInt | typing.SupportsIndex,
+        end_ns: typing.SupportsInt | typing.SupportsIndex,
+        gap_ns: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None:
+        """
+        RuntimeError when no run is usable.
+        """
+    def windows(
+        self,
+        starts_ns: numpy.ndarray,
+        ends_ns: numpy.ndarray,
+        threads: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> tuple[
+        numpy.typing.NDArray[numpy.float64],
+        numpy.typing.NDArray[numpy.float64],
+        numpy.typing.NDArray[numpy.float64],
+        numpy.typing.NDArray[numpy.float64],
+    ]:
+        """
+        (joules, edges, inside, gaps) of [starts_ns, ends_ns], J, each of shape (n,).
+        """
+    @property
+    def curve(self) -> EnergyCurve:
+        """
+        Whose integral the energy is, W.
+        """
+    @property
+    def gap_ends_ns(self) -> numpy.typing.NDArray[numpy.int64]:
+        """
+        Where they end.
+        """
+    @property
+    def gap_starts_ns(self) -> numpy.typing.NDArray[numpy.int64]:
+        """
+        Where times without readings begin.
+        """
+    @property
+    def high_w(self) -> float:
+        """
+        Most power.
+        """
+    @property
+    def low_w(self) -> float:
+        """
+        Least power.
+        """
+    @property
+    def unseen(self) -> EnergyCurve:
+        """
+        Variance of what the sensor does not look at, J^2/s; None: nothing.
+        """
+
+class CounterDifference:
+    """
+    Energy of a counter channel as its plain difference.
+    """
+    def __init__(
+        self,
+        t_first_ns: numpy.ndarray,
+        read_first_ns: numpy.ndarray,
+        t_last_ns: numpy.ndarray,
+        read_last_ns: numpy.ndarray,
+        value: numpy.ndarray,
+        flags: numpy.ndarray,
+        *,
+        power_min_w: typing.SupportsFloat | typing.SupportsIndex,
+        power_max_w: typing.SupportsFloat | typing.SupportsIndex,
+        coverage: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None:
+        """
+        RuntimeError when the counter did not move.
+        """
+    def windows(
+        self,
+        starts_ns: numpy.ndarray,
+        ends_ns: numpy.ndarray,
+        threads: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> tuple[
+        numpy.typing.NDArray[numpy.float64],
+        numpy.typing.NDArray[numpy.float64],
+        numpy.typing.NDArray[numpy.float64],
+        numpy.typing.NDArray[numpy.float64],
+    ]:
+        """
+        (joules, edges, inside, gaps) of [starts_ns, ends_ns], J, each of shape (n,).
+        """
+    @property
+    def curve(self) -> EnergyCurve:
+        """
+        Whose integral the energy is, W.
+        """
+    @property
+    def high_w(self) -> float:
+        """
+        Most power.
+        """
+    @property
+    def low_w(self) -> float:
+        """
+        Least power.
+        """
+    @property
+    def mean_w(self) -> float:
+        """
+        Over all that it covers.
+        """
+
+class SensorPrior:
+    """
+    What is known of a power sensor beforehand.
+    """
+    @property
+    def coverage(self) -> float: ...
+    @property
+    def delay_ns(self) -> int: ...
+    @property
+    def gain_u(self) -> float: ...
+    @property
+    def known_by(self) -> str:
+        """
+        nothing, log, stated or catalogue: how much is known of what a reading averages.
+        """
+    @property
+    def lag_ns(self) -> int: ...
+    @property
+    def offset_u_w(self) -> float: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def rc_ns(self) -> int: ...
+    @property
+    def update_ns(self) -> int: ...
+    @property
+    def window_ns(self) -> int: ...
+
 class LiveFiles:
     """
     Files that follow a recording, written every 50 ms.
@@ -677,20 +837,6 @@ class SimCard:
         at_ns: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
     def set_power_law(self, alpha: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
-    def set_processes(
-        self,
-        processes: collections.abc.Sequence[
-            tuple[
-                typing.SupportsInt | typing.SupportsIndex,
-                typing.SupportsInt | typing.SupportsIndex,
-                typing.SupportsInt | typing.SupportsIndex,
-                typing.SupportsInt | typing.SupportsIndex,
-            ]
-        ],
-    ) -> None:
-        """
-        (pid, sm_percent, memory_percent, memory_bytes) each: who works on the card from now on.
-        """
     def set_thermal(
         self,
         leak: typing.SupportsFloat | typing.SupportsIndex,
@@ -775,16 +921,6 @@ def follow(
     OSError when one cannot be made.
     """
 
-def gpu_use(
-    uuid: str, after_us: typing.SupportsInt | typing.SupportsIndex
-) -> dict[str, typing.Any]:
-    """
-    What NVML tells of the processes on a GPU: 'samples' later than `after_us` (us of Unix
-    time) as (pid, stamp_us, sm_percent, memory_percent), 'running' pids, 'lists_running',
-    and a 'problem' where there can be no samples. pids are the host's. RuntimeError where
-    NVML does not load or does not know the GPU.
-    """
-
 def live_header(what: str, rows: typing.SupportsInt | typing.SupportsIndex) -> bytes:
     """
     The header of a live file: of 'rows' or of the 'tail'.
@@ -798,6 +934,21 @@ def now_ns() -> int:
 def open_channels(info: DeviceInfo) -> list[Channel]:
     """
     Open a device, return what it can read, and close it again.
+    """
+
+def pooled_variance(
+    first_ns: numpy.ndarray,
+    last_ns: numpy.ndarray,
+    value: numpy.ndarray,
+    *,
+    period_ns: typing.SupportsInt | typing.SupportsIndex,
+    low_w: typing.SupportsFloat | typing.SupportsIndex,
+    high_w: typing.SupportsFloat | typing.SupportsIndex,
+    start_ns: typing.SupportsInt | typing.SupportsIndex,
+    end_ns: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float64]]:
+    """
+    (grid_ns, W^2): the variance between neighbouring readings.
     """
 
 def register_replay(
@@ -863,10 +1014,20 @@ def resumed_recording(
     An empty recording of channels given as dicts of their fields, to be filled by hand.
     """
 
-def run_delay() -> tuple[int, int]:
+def sensor_architectures() -> list[str]:
     """
-    (ns that this thread has waited for a processor, times that it was given one) since it
-    began, as the kernel counts them; (-1, -1) where it does not tell.
+    Those whose sensors were studied.
+    """
+
+def sensor_prior(
+    architecture: str,
+    source: str,
+    update_ns: typing.SupportsInt | typing.SupportsIndex = -1,
+    window_ns: typing.SupportsInt | typing.SupportsIndex = -1,
+    delay_ns: typing.SupportsInt | typing.SupportsIndex = -1,
+) -> SensorPrior:
+    """
+    Of a channel, from its device's architecture and what is read.
     """
 
 def sim_presets() -> list[str]: ...
@@ -932,5 +1093,7 @@ FLAG_INVALID: int = 2
 FLAG_MISSING: int = 1
 FLAG_RESET: int = 8
 FLAG_WRAPPED: int = 64
+GAIN_U: float = 0.035
 LIVE_HEADER: int = 512
+OFFSET_U_W: float = 5.0
 __version__: str

@@ -5,16 +5,21 @@ Update periods and averaging windows of NVIDIA GPUs: Yang, Adamek, Armour, "Accu
 Energy Measurements for GPUs: A Detailed Study of NVIDIA GPU's Built-In Power Sensor", SC24
 (arXiv 2312.02741), sensor matrix of their repository GPU_Power_Benchmark (sheet "Result Matrix").
 Delays: the same sheets (H100 instant 23-97 ms, average about 500 ms, which is the 1-s window's own
-middle). Gain and offset: spread of the same study's 21 cards against a meter; half-width 6 %
-rectangular gives a standard uncertainty of 3.5 %.
+middle). The step response of some A100 fits an RC of about 12 ms as well as the study's boxcar. The
+default reading (GetPowerUsage) is the instant one up to Turing and on GA100; "Ampere (except GA100)
+or newer" average over one second (nvml.h on nvmlDeviceGetPowerUsage). Gain and offset: spread of
+the same study's 21 cards against a meter; half-width 6 % rectangular gives a standard uncertainty
+of 3.5 %.
+
+The figures themselves are in csrc/sensors/catalog.cpp, for C++ and Python alike.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..units import NS_PER_MS, NS_PER_S
-from .host_catalog import host_gain
+from .. import _core
+from ..units import NS_PER_S
 from .response import Response, ResponsePrior
 
 __all__ = ["POWER_CHANNELS", "SensorPrior", "prior_for"]
@@ -31,9 +36,7 @@ _ANY = (
     ResponsePrior("boxcar", 0.08, 1.3, 0.0, 0.2, weight=0.6),
     ResponsePrior("rc", 0.04, 1.3, 0.0, 0.2, weight=0.4),
 )
-GAIN_U = 0.035
-OFFSET_U_W = 5.0
-ESTIMATE_U = 0.5  # a TDP table knows neither the part's voltage nor what the load executes
+GAIN_U, OFFSET_U_W = _core.GAIN_U, _core.OFFSET_U_W
 
 
 @dataclass(frozen=True)
@@ -111,48 +114,37 @@ class SensorPrior:
         return self.update_ns >= 0
 
 
-def _prior(
-    update_ms: float, window_ms: float, delay_ms: float, origin: str, rc_ms: float = 0.0
-) -> SensorPrior:
-    # A sensor that looks at its whole period averages exactly that; a second is a second.
-    spread = _WINDOW_SPREAD if window_ms < update_ms else _WHOLE_SPREAD
-    families = [ResponsePrior("boxcar", window_ms / 1e3, spread, 0.0, delay_ms / 1e3)]
-    if rc_ms > 0:
-        families.append(ResponsePrior("rc", rc_ms / 1e3, _WINDOW_SPREAD, 0.0, delay_ms / 1e3))
+def _prior(known: _core.SensorPrior) -> SensorPrior:
     return SensorPrior(
-        update_ns=round(update_ms * NS_PER_MS),
-        window_ns=round(window_ms * NS_PER_MS),
-        lag_ns=round((update_ms + window_ms + delay_ms) * NS_PER_MS),
-        coverage=min(1.0, window_ms / update_ms) if update_ms > 0 else 1.0,
-        origin=origin,
-        responses=tuple(families),
+        update_ns=known.update_ns,
+        window_ns=known.window_ns,
+        lag_ns=known.lag_ns,
+        coverage=known.coverage,
+        gain_u=known.gain_u,
+        offset_u_w=known.offset_u_w,
+        origin=known.origin,
+        responses=_responses(known),
     )
 
 
-_STUDY = "arXiv 2312.02741, sensor matrix"
-_INSTANT = {
-    "pascal": _prior(20, 10, 20, _STUDY),
-    "volta": _prior(20, 10, 20, _STUDY),
-    "turing": _prior(100, 100, 100, _STUDY),
-    # The step response of some A100 fits an RC of about 12 ms as well as the study's boxcar.
-    "ga100": _prior(100, 25, 100, _STUDY, rc_ms=12),
-    "ampere": _prior(100, 100, 100, _STUDY),
-    "ada": _prior(100, 100, 100, _STUDY),
-    "hopper": _prior(100, 25, 100, _STUDY),
-}
-_AVERAGE = _prior(100, 1000, 100, _STUDY)
-# Architectures whose default reading (GetPowerUsage) is the instant one: nvml.h on
-# nvmlDeviceGetPowerUsage, "Ampere (except GA100) or newer" average over one second.
-_DEFAULT_IS_INSTANT = ("pascal", "volta", "turing", "ga100")
+def _responses(known: _core.SensorPrior) -> tuple[ResponsePrior, ...]:
+    if known.known_by == "log":
+        return ()  # what readings rarer than any sensor's averaged cannot be told any more
+    if known.known_by == "stated":
+        return _stated_responses(known.window_ns, known.delay_ns)
+    if known.known_by == "nothing":
+        return _ANY
+    window_s, longest_s = known.window_ns / NS_PER_S, known.delay_ns / NS_PER_S
+    # A sensor that looks at its whole period averages exactly that; a second is a second.
+    spread = _WINDOW_SPREAD if known.window_ns < known.update_ns else _WHOLE_SPREAD
+    families = [ResponsePrior("boxcar", window_s, spread, 0.0, longest_s)]
+    if known.rc_ns > 0:
+        families.append(ResponsePrior("rc", known.rc_ns / NS_PER_S, _WINDOW_SPREAD, 0.0, longest_s))
+    return tuple(families)
+
+
 # Nothing known: as slow and as part-time as any sensor of the study.
-UNKNOWN = SensorPrior(
-    update_ns=-1,
-    window_ns=-1,
-    lag_ns=1_300 * NS_PER_MS,
-    coverage=0.25,
-    origin="unknown sensor: widest of " + _STUDY,
-    responses=_ANY,
-)
+UNKNOWN = _prior(_core.sensor_prior("", ""))
 
 
 def prior_for(
@@ -167,45 +159,12 @@ def prior_for(
     The last three are what the source itself states (a simulated or replayed sensor does), -1
     where it states nothing; they win over the catalogue.
     """
-    if source.startswith("estimate"):
-        stated = _stated(update_ns, window_ns, delay_ns, "the estimate's own definition")
-        return replace(stated, gain_u=ESTIMATE_U, offset_u_w=0.0)
-    if (host := host_gain(source, architecture)) is not None:
-        gain_u, offset_u_w, origin = host
-        stated = _stated(update_ns, window_ns, delay_ns, origin)
-        return replace(stated, gain_u=gain_u, offset_u_w=offset_u_w)
-    if update_ns >= 0 and source == "readings":
-        # A log rarer than any sensor: what its readings averaged cannot be told any more.
-        return replace(_stated(update_ns, window_ns, delay_ns, "a log"), responses=())
-    if update_ns >= 0:
-        return _stated(update_ns, window_ns, delay_ns, "stated by the source")
-    if source in ("nvml.field.186", "dcgm.field.157"):
-        return _INSTANT.get(architecture, UNKNOWN)
-    if source == "nvml.field.185":
-        return _AVERAGE if architecture in _INSTANT else UNKNOWN
-    if source in ("nvml.GetPowerUsage", "dcgm.field.155") and architecture in _INSTANT:
-        return _INSTANT[architecture] if architecture in _DEFAULT_IS_INSTANT else _AVERAGE
-    return UNKNOWN
-
-
-def _stated(update_ns: int, window_ns: int, delay_ns: int, origin: str) -> SensorPrior:
-    if update_ns < 0:
-        return replace(UNKNOWN, origin=origin)
-    window = max(window_ns, 0)
-    return SensorPrior(
-        update_ns=update_ns,
-        window_ns=window,
-        lag_ns=update_ns + window + max(delay_ns, 0),
-        coverage=min(1.0, window / update_ns) if update_ns > 0 and window > 0 else 1.0,
-        origin=origin,
-        responses=_stated_responses(window_ns, max(delay_ns, 0)),
-    )
+    prior = _prior(_core.sensor_prior(architecture, source, update_ns, window_ns, delay_ns))
+    return UNKNOWN if prior == UNKNOWN else prior
 
 
 def _stated_responses(window_ns: int, delay_ns: int) -> tuple[ResponsePrior, ...]:
     """What a source states of its response may be a nominal figure: a little room is left."""
-    if window_ns < 0:
-        return _ANY
     delay_s = delay_ns / NS_PER_S
     low, high = max(delay_s - 0.002, 0.0), delay_s + 0.002
     if window_ns == 0:

@@ -13,13 +13,8 @@ from .. import _core
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..recording.series import Runs
-
 __all__ = [
-    "any_between",
     "extended",
-    "gap_before",
-    "gaps_of",
     "missed",
     "power_bounds",
     "step_curve",
@@ -58,50 +53,6 @@ def extended(
         np.concatenate([np.array(head_t, np.int64), t, np.array(tail_t, np.int64)]),
         np.concatenate([np.array(head_y, float), y, np.array(tail_y, float)]),
     )
-
-
-def gap_before(
-    runs: Runs, usable: NDArray[np.bool_], gap_ns: int
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """For each usable run: is the time since the usable one before it a gap, or a short failure?
-
-    It is a gap when samples were lost or came late (the flag says so), and when failed reads lie
-    between and last longer than ``gap_ns``; a short failure when they last less.
-    """
-    flagged = any_between((runs.flags & np.uint32(_core.FLAG_GAP_BEFORE)) != 0, usable)
-    failed = any_between(~usable, usable)
-    silence = np.concatenate([[0], runs.read_first_ns[usable][1:] - runs.read_last_ns[usable][:-1]])
-    failed[0] = flagged[0] = False
-    gap = flagged | (failed & (silence > gap_ns))
-    return gap, failed & ~gap
-
-
-def any_between(marked: NDArray[np.bool_], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """For each usable run: is it, or a run since the usable one before it, marked?"""
-    seen = np.cumsum(marked)[usable]
-    return np.asarray(seen > np.concatenate([[0], seen[:-1]]))
-
-
-def gaps_of(
-    known: NDArray[np.int64],
-    last: NDArray[np.int64],
-    gap: NDArray[np.bool_],
-    start_ns: int,
-    end_ns: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Starts and ends of the times without readings, those at either end included.
-
-    A gap lasts until the reading after it is ``known``: that read may itself have hung.
-    """
-    index = np.flatnonzero(gap)
-    starts = [np.array([start_ns])] if start_ns < known[0] else []
-    ends = [np.array([known[0]])] if start_ns < known[0] else []
-    starts.append(last[index - 1])
-    ends.append(known[index])
-    if end_ns > last[-1]:
-        starts.append(np.array([last[-1]]))
-        ends.append(np.array([end_ns]))
-    return np.concatenate(starts).astype(np.int64), np.concatenate(ends).astype(np.int64)
 
 
 def step_curve(

@@ -18,26 +18,17 @@ MEMSYS 2016 (doi 10.1145/2989081.2989088).
 The platform's counter is a board maker's sensor of unknown make.
 INA3221: gain 0.25 % and shunt offset 80 uV at most (Texas Instruments, SBOS576), which behind the
 5 mOhm of a Jetson's shunt are 16 mA, or 0.3 W at 19 V; shunts are 1 % parts.
+
+The figures themselves are in csrc/sensors/catalog.cpp, for C++ and Python alike.
 """
 
 from __future__ import annotations
 
+from .. import _core
+
 __all__ = ["host_gain"]
 
-# (relative standard uncertainty of the gain, standard uncertainty of the offset in W, origin), by
-# the beginning of a channel's source and the CPU's maker; the first that fits. A counter's offset
-# is in its gain.
-_GAINS = (
-    ("rapl.", ".dram", "", 0.2, 0.0, "doi 10.1145/2989081.2989088, type B"),
-    ("rapl.", ".psys", "", 0.2, 0.0, "a board maker's sensor, type B"),
-    ("rapl.", "", "amd", 0.1, 0.0, "arXiv 2108.00808, type B"),
-    ("rapl.", "", "", 0.05, 0.0, "doi 10.1109/IPDPSW.2015.70, type B"),
-    ("hwmon.ina3221", "", "", 0.01, 0.2, "SBOS576 and a 1 % shunt, type B"),
-    ("iio.ina3221", "", "", 0.01, 0.2, "SBOS576 and a 1 % shunt, type B"),
-    ("hwmon.amd_energy", "", "", 0.1, 0.0, "arXiv 2108.00808, type B"),
-    ("hwmon.", "", "", 0.1, 5.0, "a sensor of unknown accuracy, type B"),
-    ("iio.", "", "", 0.1, 5.0, "a sensor of unknown accuracy, type B"),
-)
+_HOST = ("rapl.", "hwmon.", "iio.")
 
 
 def host_gain(source: str, architecture: str) -> tuple[float, float, str] | None:
@@ -46,7 +37,7 @@ def host_gain(source: str, architecture: str) -> tuple[float, float, str] | None
     >>> host_gain("rapl.powercap.package", "intel")
     (0.05, 0.0, 'doi 10.1109/IPDPSW.2015.70, type B')
     """
-    for begins, ends, maker, gain_u, offset_u_w, origin in _GAINS:
-        if source.startswith(begins) and source.endswith(ends) and maker in ("", architecture):
-            return gain_u, offset_u_w, origin
-    return None
+    if not source.startswith(_HOST):
+        return None
+    prior = _core.sensor_prior(architecture, source)
+    return prior.gain_u, prior.offset_u_w, prior.origin

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["held_at_median", "hidden_swing", "pooled_variance", "unmarked"]
 
 _POOL_NS = 2 * NS_PER_S
-_MOST_KNOTS = 2_000_000
 
 
 def pooled_variance(
@@ -44,18 +43,16 @@ def pooled_variance(
     value_w : ndarray, shape (n,)
         Readings, W.
     """
-    start, end = min(bounds_ns[0], int(first_ns[0])), max(bounds_ns[1], int(last_ns[-1]))
-    step = max(period_ns, (end - start) // _MOST_KNOTS + 1)
-    grid = np.arange(start, end + 2 * step, step)
-    squares = np.concatenate([[0.0], np.cumsum(np.diff(value_w) ** 2 / 2)])
-    lo = np.maximum(grid - _POOL_NS, int(first_ns[0]))
-    hi = np.minimum(grid + _POOL_NS, int(last_ns[-1]))
-    n_lo = np.searchsorted(first_ns, lo, side="right").clip(1)
-    n_hi = np.searchsorted(first_ns, hi, side="right").clip(1)
-    total = squares[n_hi - 1] - squares[n_lo - 1]
-    updates = np.maximum((hi - lo) / period_ns, 0.0)
-    prior_variance = (limits_w[1] - limits_w[0]) ** 2 / 12
-    return grid.astype(np.int64), (total + prior_variance) / (updates + 1.0)
+    return _core.pooled_variance(
+        first_ns,
+        last_ns,
+        value_w,
+        period_ns=period_ns,
+        low_w=limits_w[0],
+        high_w=limits_w[1],
+        start_ns=bounds_ns[0],
+        end_ns=bounds_ns[1],
+    )
 
 
 def hidden_swing(

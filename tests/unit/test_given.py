@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pyenergy import Trace
+from pyenergy import Trace, _core
 from pyenergy.errors import OptionError
 from pyenergy.recording.names import ARCHITECTURES
 from pyenergy.recording.readings import recorded_from_readings
@@ -239,7 +239,7 @@ def test_a_name_that_is_none_is_refused_with_those_that_are(
 
 
 def test_every_architecture_of_the_catalogue_can_be_given() -> None:
-    assert set(catalog._INSTANT) <= set(ARCHITECTURES)
+    assert set(_core.sensor_architectures()) <= set(ARCHITECTURES)
     for architecture in (*ARCHITECTURES, "", None):
         assert taken(devices={"gpu:0": {"architecture": architecture}}).notes == ()
     cpu = {"cpu:0/power": (T, WATTS)}  # the catalogue is of GPUs: a CPU may be what it is
