@@ -48,6 +48,7 @@ class Unlocked {
 void register_channel(py::module_& m);    // what a channel measures: needed by all that follow
 void register_activity(py::module_& m);   // spans and their overlap with windows
 void register_live(py::module_& m);       // recordings that outlive their process
+void register_c_api(py::module_& m);      // the C interface's table, as a capsule
 void register_core(py::module_& m);       // clock, stream, recording, energy curve
 void register_plain(py::module_& m);      // plain energies, catalogue of sensors
 void register_sweepline(py::module_& m);  // energy by operation and gap

@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core_in_main, m, py::mod_gil_not_used()) {
   pyenergy::register_processes(m);
   pyenergy::register_core(m);
   pyenergy::register_plain(m);
+  pyenergy::register_c_api(m);
   pyenergy::register_live(m);
   pyenergy::register_activity(m);
   pyenergy::register_sweepline(m);
