@@ -21,6 +21,8 @@ from ._devices import Device, devices
 from ._energy import Energy
 from ._keep import start, stop
 from ._marks import mark
+from ._native import get_cmake_dir, get_include, get_library, get_pkgconfig_dir
+from ._source import EnergySource
 from .errors import PyEnergyError
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ __all__ = [
     "Comparison",
     "Device",
     "Energy",
+    "EnergySource",
     "LayerEnergies",
     "Measurement",
     "Measurements",
@@ -45,6 +48,10 @@ __all__ = [
     "compare",
     "devices",
     "errors",
+    "get_cmake_dir",
+    "get_include",
+    "get_library",
+    "get_pkgconfig_dir",
     "layers",
     "load",
     "mark",

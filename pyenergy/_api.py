@@ -15,6 +15,7 @@ from ._entries import Entries, caller
 from ._finish import begun, finish
 from ._node_table import NOT_MEASURED
 from ._session import Session
+from ._source import Sourced
 from .config import Sampling
 from .errors import OptionError, RecordingWarning, StateError
 
@@ -231,7 +232,7 @@ class trace:
         return again
 
 
-class Monitor:
+class Monitor(Sourced):
     """Samples from `start` to `stop`, and gives the energy of any window meanwhile.
 
     Takes the same parameters as `trace`; also a context manager. With a ``path``, `stop` writes the
@@ -299,6 +300,9 @@ class Monitor:
         if self._trace is None:
             raise StateError("this monitor has not been started")
         return self._trace
+
+    def _measured(self) -> Trace:
+        return self.trace
 
     def energy(self, t0_ns: int | None = None, t1_ns: int | None = None) -> Energy:
         """Energy between two moments (`now_ns`); None: since the start, up to now or the stop.

@@ -1096,4 +1096,5 @@ FLAG_WRAPPED: int = 64
 GAIN_U: float = 0.035
 LIVE_HEADER: int = 512
 OFFSET_U_W: float = 5.0
+_C_API: typing.Any
 __version__: str

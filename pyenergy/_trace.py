@@ -15,6 +15,7 @@ from ._files import Filed
 from ._node_view import NodeView
 from ._phases import Phased
 from ._profiles import require_profile, without_profiles
+from ._source import Sourced
 from .errors import DeviceError, OptionError
 from .recording.recorded import Recorded
 from .recording.series import Series
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Trace"]
 
 
-class Trace(Attributing, Phased, NodeView, Filed):
+class Trace(Attributing, Phased, NodeView, Filed, Sourced):
     """Energy of what ran inside `pyenergy.trace`, or of a recording that was loaded.
 
     A trace may be asked while it is still open; it then speaks of the time up to now. After it

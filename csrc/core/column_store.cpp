@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <new>
 
 namespace pyenergy {
@@ -25,11 +26,19 @@ std::byte* map(std::size_t bytes, int protection) noexcept {
   return at == MAP_FAILED ? nullptr : static_cast<std::byte*>(at);
 }
 
+// Where address space is short (ulimit -v, valgrind) and should not all go into columns.
+std::size_t most_wanted() noexcept {
+  const char* const setting = std::getenv("PYENERGY_COLUMN_MIB");
+  const long mib = setting == nullptr ? 0 : std::atol(setting);
+  return mib > 0 ? static_cast<std::size_t>(mib) << 20 : Reservation::kLargest;
+}
+
 bool same(double a, double b) noexcept { return a == b || (std::isnan(a) && std::isnan(b)); }
 
 }  // namespace
 
 Reservation::Reservation(std::size_t want) {
+  want = std::min(want, most_wanted());
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   for (std::size_t bytes = round_up(std::max(want, page), page);;
        bytes = round_up(std::max(bytes / 2, kSmallest), page)) {

@@ -15,8 +15,9 @@
 
 namespace pyenergy {
 
-// Address space that is committed from the front. Falls back to smaller reservations when the
-// system refuses a large one (ulimit -v); throws std::bad_alloc only when even `kSmallest` fails.
+// Address space that is committed from the front; at most PYENERGY_COLUMN_MIB, where that is set.
+// Falls back to smaller reservations when the system refuses a large one (ulimit -v); throws
+// std::bad_alloc only when even `kSmallest` fails.
 class Reservation {
  public:
   static constexpr std::size_t kLargest = std::size_t{8} << 30;
