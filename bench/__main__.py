@@ -12,7 +12,7 @@ from rich.table import Table
 from . import attribution
 from .harness import machine, save
 
-NAMES = ("ring", "sampling", "windows", "overhead", "endurance", "attribution")
+NAMES = ("ring", "sampling", "windows", "c_windows", "overhead", "endurance", "attribution")
 
 
 def main() -> None:

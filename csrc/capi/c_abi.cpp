@@ -131,7 +131,7 @@ double rate_of(const pyenergy_options* options) {
                       std::to_string(rate));
 }
 
-pyenergy_result result_of(const Sums& sums) {
+pyenergy_result result_of(const Sums& sums) noexcept {
   const auto term = [&](std::size_t k) { return std::sqrt(sums.terms[k].front()); };
   pyenergy_result result{};
   result.size = sizeof result;
@@ -143,7 +143,6 @@ pyenergy_result result_of(const Sums& sums) {
   result.edges_joules = term(2);
   result.inside_joules = term(3);
   result.gaps_joules = term(4);
-  result.method = static_cast<int>(sums.method.value_or(Method::kPlain));
   return result;
 }
 
@@ -239,8 +238,12 @@ int pyenergy_energy(pyenergy_session* session, const char* device, int method, i
   return guarded([&] {
     require_struct(result, "result");
     const Ns starts[] = {start_ns}, ends[] = {end_ns};
-    *result = result_of(session_of(session)->windows(device == nullptr ? "" : device,
-                                                     method_of(method), starts, ends));
+    pyenergy_result found{};
+    const Method used = session_of(session)->windows(
+        device == nullptr ? "" : device, method_of(method), starts, ends,
+        [&](std::size_t, const Sums& sums) { found = result_of(sums); });
+    found.method = static_cast<int>(used);
+    *result = found;
   });
 }
 
@@ -253,11 +256,14 @@ int pyenergy_windows(pyenergy_session* session, const char* device, int method, 
       require(ends_ns, "ends_ns");
       require(joules, "joules");
     }
-    const Sums sums =
-        session_of(session)->windows(device == nullptr ? "" : device, method_of(method),
-                                     std::span(starts_ns, n), std::span(ends_ns, n));
-    for (size_t i = 0; i < n; ++i) joules[i] = sums.joules[i];
-    for (size_t i = 0; i < n && u_joules != nullptr; ++i) u_joules[i] = std::sqrt(sums.variance[i]);
+    const auto take = [&](std::size_t first, const Sums& sums) {
+      for (std::size_t i = 0; i < sums.joules.size(); ++i) {
+        joules[first + i] = sums.joules[i];
+        if (u_joules != nullptr) u_joules[first + i] = std::sqrt(sums.variance[i]);
+      }
+    };
+    session_of(session)->windows(device == nullptr ? "" : device, method_of(method),
+                                 std::span(starts_ns, n), std::span(ends_ns, n), take);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <exception>
 #include <thread>
 
 #include "capi/archive.h"
@@ -44,6 +45,35 @@ void add_to(Sums& sums, const Budget& budget) {
     sums.joules[i] += budget.joules[i];
     sums.variance[i] += u * u;
     sums.same_card_variance[i] += same_card * same_card;
+  }
+}
+
+constexpr std::size_t kPart = 4096;                // windows whose figures a cache holds
+constexpr std::size_t kWindowsPerThread = 50'000;  // fewer do not pay for a thread's start
+
+// body(first, count) for all of [0, n), part by part; of many, several threads at once.
+template <typename Body>
+void in_parts(std::size_t n, const Body& body) {
+  const std::size_t cores = std::max(std::thread::hardware_concurrency(), 1u);
+  const std::size_t workers = std::clamp<std::size_t>(n / kWindowsPerThread, 1, cores);
+  std::vector<std::exception_ptr> problems(workers);
+  const auto work = [&](std::size_t worker) {
+    try {
+      const std::size_t end = n * (worker + 1) / workers;
+      for (std::size_t first = n * worker / workers; first < end; first += kPart) {
+        body(first, std::min(kPart, end - first));
+      }
+    } catch (...) {
+      problems[worker] = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (std::size_t worker = 1; worker < workers; ++worker) others.emplace_back(work, worker);
+    work(0);
+  }
+  for (const std::exception_ptr& problem : problems) {
+    if (problem) std::rethrow_exception(problem);
   }
 }
 
@@ -190,20 +220,24 @@ std::vector<const DeviceReadings*> Session::chosen(const std::string& device) co
   return found;
 }
 
-Sums Session::windows(const std::string& device, Method method, std::span<const Ns> starts,
-                      std::span<const Ns> ends) {
+Method Session::windows(const std::string& device, Method method, std::span<const Ns> starts,
+                        std::span<const Ns> ends, const TakeSums& take) {
   const std::lock_guard lock(mutex_);
   const Snapshot& now = snapshot();
   check_windows(starts, ends, now.start, now.end);
-  const int threads = static_cast<int>(std::thread::hardware_concurrency());
-  Sums sums;
+  std::vector<const DeviceEnergy*> energies;
   for (const DeviceReadings* const read : chosen(device)) {
-    const DeviceEnergy& energy = energy_of(*read, method);
-    add_to(sums, energy.windows(starts, ends, threads));
-    const bool same = !sums.method || *sums.method == energy.method();
-    sums.method = same ? energy.method() : Method::kPlain;
+    energies.push_back(&energy_of(*read, method));
   }
-  return sums;
+  in_parts(starts.size(), [&](std::size_t first, std::size_t n) {
+    Sums sums;
+    for (const DeviceEnergy* const energy : energies) {
+      add_to(sums, energy->windows(starts.subspan(first, n), ends.subspan(first, n), 1));
+    }
+    take(first, sums);
+  });
+  const auto same = [&](const DeviceEnergy* e) { return e->method() == energies[0]->method(); };
+  return std::ranges::all_of(energies, same) ? energies[0]->method() : Method::kPlain;
 }
 
 void Session::mark(std::string name, Ns start, Ns end) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -30,12 +31,13 @@ struct SessionMark {
   Ns start, end;
 };
 
-// Sums of the devices asked for: variances of their errors add up.
+// Sums of the devices asked for, of some of the windows: variances of their errors add up.
 struct Sums {
   std::vector<double> joules, variance, same_card_variance;
   std::vector<double> terms[Budget::kTerms];  // variances
-  std::optional<Method> method;               // kPlain: not the same for all
 };
+// Is given the sums of the windows from `first` on; several threads may call it at once.
+using TakeSums = std::function<void(std::size_t first, const Sums& sums)>;
 
 // Calls from several threads wait for one another.
 class Session {
@@ -49,9 +51,10 @@ class Session {
   void start();
   void stop();
   std::pair<Ns, Ns> bounds() const;
-  // `device` empty: all together. Throws DeviceError, WindowError, NoReadings, StateError.
-  Sums windows(const std::string& device, Method method, std::span<const Ns> starts,
-               std::span<const Ns> ends);
+  // `device` empty: all together. Returns the method that was used, kPlain where devices differ.
+  // Throws DeviceError, WindowError, NoReadings, StateError, before it gives anything to `take`.
+  Method windows(const std::string& device, Method method, std::span<const Ns> starts,
+                 std::span<const Ns> ends, const TakeSums& take);
   void mark(std::string name, Ns start, Ns end);
   // Throws std::system_error when the file cannot be written.
   void save(const std::string& path);

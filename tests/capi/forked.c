@@ -6,15 +6,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int measure(pyenergy_session *session, int64_t start) {
+static int measure(pyenergy_session* session, int64_t start) {
   pyenergy_result result;
   result.size = sizeof result;
   if (pyenergy_energy(session, NULL, PYENERGY_PLAIN, start, pyenergy_now(), &result)) return 1;
   return result.u_joules > 0 ? 0 : 1;
 }
 
-static int child(pyenergy_session *inherited) {
-  pyenergy_session *own;
+static int child(pyenergy_session* inherited) {
+  pyenergy_session* own;
   int64_t start, end;
   if (pyenergy_stop(inherited) != PYENERGY_ERR_FORKED) return 2;
   printf("%s\n", pyenergy_last_error());
@@ -26,7 +26,7 @@ static int child(pyenergy_session *inherited) {
 }
 
 int main(void) {
-  pyenergy_session *session;
+  pyenergy_session* session;
   int64_t start, end;
   int status;
   pid_t pid;

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Samples for a while, prints energies of windows with every bit, and saves what was sampled:
- * probe DEVICES FILE SECONDS. A line is: method, start, end, joules, u, joules and u of one call. */
+ * probe DEVICES FILE SECONDS. A line is: method, start, end, joules, u, joules and u of one call.
+ */
 #include <pyenergy.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { WINDOWS = 64 };
 
-static int failed(const char *what) {
+static int failed(const char* what) {
   fprintf(stderr, "%s: %s\n", what, pyenergy_last_error());
   return 1;
 }
 
-static int print_windows(pyenergy_session *session, int method, int64_t start, int64_t end) {
+static int print_windows(pyenergy_session* session, int method, int64_t start, int64_t end) {
   int64_t starts[WINDOWS], ends[WINDOWS];
   double joules[WINDOWS], u[WINDOWS];
   int i;
@@ -32,8 +33,8 @@ static int print_windows(pyenergy_session *session, int method, int64_t start, i
   return 0;
 }
 
-int main(int argc, char **argv) {
-  pyenergy_session *session = NULL;
+int main(int argc, char** argv) {
+  pyenergy_session* session = NULL;
   int64_t start, end, until;
   int method;
   if (argc != 4) return 2;

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import shutil
 import subprocess
+import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,6 +178,27 @@ def test_a_forked_child_is_told_and_may_measure_itself(tmp_path: Path) -> None:
     out = _run([program])
     assert "opened before fork()" in out
     assert out.splitlines()[-1] == "child 0, parent 0"
+
+
+def test_an_extension_takes_the_capsule(tmp_path: Path) -> None:
+    module = tmp_path / "extension.so"
+    include = [f"-I{sysconfig.get_path('include')}", f"-I{pyenergy.get_include()}"]
+    command = ["cc", "-std=c99", *WARNINGS[1:], "-shared", "-fPIC", *include]
+    subprocess.run([*command, CHECKOUT / "tests/capi/extension.c", "-o", module], check=True)
+    spec = importlib.util.spec_from_file_location("extension", module)
+    assert spec is not None
+    extension = importlib.util.module_from_spec(spec)
+    assert extension.devices("sim:a100*3") == 3
+    with pytest.raises(ValueError, match="unknown device 'warp'"):
+        extension.devices("warp")
+
+
+def test_an_installation_without_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pyenergy._core, "__file__", os.fspath(tmp_path / "_core.so"))
+    with pytest.raises(pyenergy.PyEnergyError, match="lacks the C interface; install pyenergy"):
+        pyenergy.get_include()
 
 
 def test_the_header_is_fine_in_c_and_cpp(tmp_path: Path) -> None:

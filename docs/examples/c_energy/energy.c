@@ -4,8 +4,9 @@
  *   cc energy.c -o energy $(pkg-config --cflags --libs pyenergy)
  *   ./energy [DEVICES [FILE]]
  *
- * where PKG_CONFIG_PATH holds what `python -c "import pyenergy; print(pyenergy.get_pkgconfig_dir())"`
- * prints. With a FILE, Python's model makes more of the readings: pyenergy show FILE. */
+ * where PKG_CONFIG_PATH holds what `python -c "import pyenergy;
+ * print(pyenergy.get_pkgconfig_dir())"` prints. With a FILE, Python's model makes more of the
+ * readings: pyenergy show FILE. */
 #include <pyenergy.h>
 #include <stdio.h>
 
@@ -21,8 +22,8 @@ static int failed(void) {
   return 1;
 }
 
-static int print_devices(pyenergy_session *session) {
-  const pyenergy_device_list *list = pyenergy_session_devices(session);
+static int print_devices(pyenergy_session* session) {
+  const pyenergy_device_list* list = pyenergy_session_devices(session);
   size_t i;
   for (i = 0; i < pyenergy_device_count(list); ++i) {
     pyenergy_device device;
@@ -34,7 +35,7 @@ static int print_devices(pyenergy_session *session) {
   return 0;
 }
 
-static int measure(pyenergy_session *session, const char *file) {
+static int measure(pyenergy_session* session, const char* file) {
   pyenergy_result energy;
   int64_t start, end;
   if (pyenergy_start(session)) return failed();
@@ -51,8 +52,8 @@ static int measure(pyenergy_session *session, const char *file) {
   return file != NULL && pyenergy_save(session, file) ? failed() : 0;
 }
 
-int main(int argc, char **argv) {
-  pyenergy_session *session;
+int main(int argc, char** argv) {
+  pyenergy_session* session;
   int code;
   if (pyenergy_open(argc > 1 ? argv[1] : "auto", NULL, &session)) return failed();
   code = print_devices(session) || measure(session, argc > 2 ? argv[2] : NULL);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A profiler of scoped regions on pyenergy's C interface: stamps are kept while the program runs, and
-// the energies of all regions are asked for once, at the end.
+// A profiler of scoped regions on pyenergy's C interface: stamps are kept while the program runs,
+// and the energies of all regions are asked for once, at the end.
 #pragma once
 
 #include <pyenergy.h>
