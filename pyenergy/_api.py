@@ -14,6 +14,7 @@ from . import _core, _devices, _marks
 from ._entries import Entries, caller
 from ._finish import begun, finish
 from ._node_table import NOT_MEASURED
+from ._retention import keep_ns_of
 from ._session import Session
 from ._source import Sourced
 from .config import Sampling
@@ -49,6 +50,7 @@ class _Scope:
         path: str | os.PathLike[str] | None,
         processes: bool,
         share: str | None,
+        keep: str | float | None,
     ) -> None:
         if share not in (None, "node"):
             raise OptionError(f"share must be 'node' or None, got {share!r}")
@@ -56,6 +58,11 @@ class _Scope:
             raise OptionError(
                 "share='node' and path do not go together: what another process reads cannot grow "
                 "in a folder of this one; save() the trace when it has ended"
+            )
+        if share is not None and keep is not None:
+            raise OptionError(
+                "share='node' and keep do not go together: a follower keeps what the process that "
+                "reads keeps; leave keep out, or share"
             )
         if path is not None and not isinstance(path, (str, os.PathLike)):
             raise OptionError(f"path must be a file's name, got {path!r}")
@@ -65,6 +72,7 @@ class _Scope:
         self.sync = sync
         self.processes = bool(processes)
         self.share = share is not None
+        self.keep_ns = keep_ns_of(keep)
 
     def open(self) -> Session:
         # Absolute from here on: the program may go elsewhere.
@@ -72,7 +80,16 @@ class _Scope:
         found = _devices.resolve(self.devices)
         missing = _devices.not_measured(self.devices, found)
         facts = {NOT_MEASURED: list(missing)} if missing else {}
-        session = Session(found, self.sampling, self.sync, path, facts, self.processes, self.share)
+        session = Session(
+            found,
+            self.sampling,
+            self.sync,
+            path,
+            facts=facts,
+            processes=self.processes,
+            share=self.share,
+            keep_ns=self.keep_ns,
+        )
         session.notes += [f"not measured: {each}" for each in missing]
         session.open()
         _marks.register(session)
@@ -116,6 +133,11 @@ class trace:
         ``"node"``: all processes of this user that ask so share one sampler per device, such as the
         ranks of ``torchrun``; each has its own windows. When the one that reads ends, another takes
         over, and between them is a gap. Not together with ``path``.
+    keep : str or float, optional
+        Keep the readings of the latest ``"10min"``, ``"2h"``, ``"1d"`` or so many seconds (10 s and
+        more) in memory, however long the trace runs; None: all of them. The energy of what came
+        before is settled part by part and stays in `Trace.energy`; windows there are refused. With
+        a path the file still gets every reading.
 
     Raises
     ------
@@ -147,9 +169,10 @@ class trace:
         path: str | os.PathLike[str] | None = None,
         processes: bool = False,
         share: str | None = None,
+        keep: str | float | None = None,
     ) -> None:
         self._scope = _Scope(
-            devices, rate_hz, pacing, update_period_s, sync, path, processes, share
+            devices, rate_hz, pacing, update_period_s, sync, path, processes, share, keep
         )
         self._open: Entries[Session] = Entries()
 
@@ -250,9 +273,10 @@ class Monitor(Sourced):
         path: str | os.PathLike[str] | None = None,
         processes: bool = False,
         share: str | None = None,
+        keep: str | float | None = None,
     ) -> None:
         self._scope = _Scope(
-            devices, rate_hz, pacing, update_period_s, sync, path, processes, share
+            devices, rate_hz, pacing, update_period_s, sync, path, processes, share, keep
         )
         self._session: Session | None = None
         self._trace: Trace | None = None

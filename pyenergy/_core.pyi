@@ -235,15 +235,30 @@ class Recording:
     """
     What one start of a device's sampler has seen, by channel.
     """
+    def forget_before(self, t_ns: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        """
+        Nobody needs what was read before t_ns. At most twice the rows that are needed (and
+        1024) stay in memory, and what a live file still lacks; views stay valid. False: there
+        was no memory to move the rest to, and nothing went.
+        """
     def last_t_ns(self, channel: typing.SupportsInt | typing.SupportsIndex) -> int:
         """
         t_ns of the latest sample collected; 0 before the first.
+        """
+    def row_since(
+        self,
+        channel: typing.SupportsInt | typing.SupportsIndex,
+        t_ns: typing.SupportsInt | typing.SupportsIndex,
+    ) -> int:
+        """
+        Number of the row, counted from the channel's first ever, with which someone begins
+        who needs the readings since t_ns.
         """
     def runs(self, channel: typing.SupportsInt | typing.SupportsIndex) -> dict[str, numpy.ndarray]:
         """
         Columns of the channel's runs: t_first_ns, read_first_ns, t_last_ns, read_last_ns
         (int64), value (float64, SI), count, flags (uint32). Read-only zero-copy views that
-        keep the recording alive.
+        keep their memory alive, also when the recording forgets it.
         """
     def seal(self) -> None:
         """

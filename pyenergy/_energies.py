@@ -56,6 +56,8 @@ class DeviceEnergies:
         ``"model"``: activity where spans are labelled, readings where none are, the counter where
         nothing else can be read. The others by name: the integral of the readings as they came,
         and the difference of the counter held between its updates.
+    cut : bool
+        The bounds are a part of a trace: what ran goes on beyond them.
 
     Raises
     ------
@@ -70,9 +72,11 @@ class DeviceEnergies:
         spans: Spans | None = None,
         profile: Profile | None = None,
         method: str = "model",
+        cut: bool = False,
     ) -> None:
         self.device = device
         self.bounds_ns = bounds_ns
+        self._cut = cut
         self._why_plain = self._counter_note = ""
         self._unmarked = False  # long times without a span
         self.model, self.method, channel, prior = self._choose(
@@ -172,7 +176,7 @@ class DeviceEnergies:
         marked = spans is not None and labelled and spans.source == "spans"
         if spans is None or not labelled:
             # Two edges cannot tell the response of a sensor of which nothing is known.
-            if response is None and not prior.known:
+            if self._cut or (response is None and not prior.known):
                 return None
             update_ns = max(prior.update_ns, _SLOWEST_UPDATE_NS)
             if not (_reads_beyond(runs, bounds_ns, update_ns) and _edges_rule(by_power)):

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from .recording.marks import Mark
     from .recording.recorded import Recorded
     from .sensor.profile import Profile
+    from .sensor.terms import WindowTerms
 
     Floats = NDArray[np.float64]
+    Times = NDArray[np.int64]
 
 # Between a host's stamp and the device's power lie a launch, or a synchronisation that returns.
 # About 20 us from launch to kernel on a V100: NVIDIA, "Understanding the visualization of overhead
@@ -50,11 +52,13 @@ class Evaluation:
         By device id; those that gave no usable reading are absent.
     unreadable : dict of str to str
         Device ids that are absent, and why.
+    method : str
     """
 
     recorded: Recorded
     models: dict[str, DeviceEnergies]
     unreadable: dict[str, str]
+    method: str = "model"
     _attributed: dict[str, Attributed] = field(default_factory=dict)
 
     @classmethod
@@ -68,9 +72,11 @@ class Evaluation:
         """
         if recorded.bounds_ns[1] <= recorded.bounds_ns[0]:
             raise WindowError("the trace has no duration")
-        own = np.array([max(HOST_EDGE_U_S, _uniform_s(m.bound_ns)) for m in recorded.marks])
+        first_ns = _first_ns(recorded)
+        marks = [m for m in recorded.marks if m.end_ns >= first_ns]
+        own = np.array([max(HOST_EDGE_U_S, _uniform_s(m.bound_ns)) for m in marks])
         spans = Spans.of(
-            [(m.name, m.start_ns, m.end_ns) for m in recorded.marks],
+            [(m.name, max(m.start_ns, first_ns), m.end_ns) for m in marks],
             edge_u_s=float(np.sqrt(np.mean(own**2))) if len(own) else HOST_EDGE_U_S,
             own_u_s=own,
         )
@@ -80,10 +86,15 @@ class Evaluation:
             known = profile or of_recorded(recorded, device)
             try:
                 told = spans if len(spans) else _busy(recorded, name)
-                models[name] = DeviceEnergies(device, recorded.bounds_ns, told, known, method)
+                bounds = recorded.bounds_ns
+                if recorded.settled is not None:  # nothing usable came since
+                    bounds = recorded.settled.until_ns(name, method), bounds[1]
+                models[name] = DeviceEnergies(
+                    device, bounds, told, known, method, cut=recorded.settled is not None
+                )
             except NoReadingsError as error:
                 unreadable[name] = str(error)
-        return cls(recorded, models, unreadable)
+        return cls(recorded, models, unreadable, method)
 
     def chosen(self, device: str | None) -> list[DeviceEnergies]:
         """The model of one device, or of all in scope (None).
@@ -124,31 +135,60 @@ class Evaluation:
         return self._attributed[device]
 
     def energies(self) -> dict[str, Energy]:
-        """Energy of the whole recording by device id."""
-        return {name: m.energy(*self.recorded.bounds_ns) for name, m in self.models.items()}
+        """Energy of the whole trace by device id."""
+        return {name: self._whole(name) for name in self.models}
 
     def total(self) -> Energy:
-        """Energy of the whole recording, all devices in scope together."""
-        return combine([m.energy(*self.recorded.bounds_ns) for m in self.chosen(None)])
+        """Energy of the whole trace, all devices in scope together."""
+        self.chosen(None)
+        return combine([self._whole(name) for name in self.models])
 
     def window(self, t0_ns: int, t1_ns: int, device: str | None) -> Energy:
         """Energy of one window, with its notes."""
-        starts, ends = _windows.checked([t0_ns], [t1_ns], self.recorded.bounds_ns)
-        chosen = self.chosen(device)
-        return combine([m.energy(int(starts[0]), int(ends[0])) for m in chosen])
+        starts, ends, whole = _windows.checked_in([t0_ns], [t1_ns], self.recorded)
+        start, end = int(starts[0]), int(ends[0])
+        self.chosen(device)
+        names = self.models if device is None else [device]
+        if whole[0]:
+            return combine([self._whole(name, end) for name in names])
+        return combine([self.models[name].energy(start, end) for name in names])
 
     def windows(
         self, starts_ns: ArrayLike, ends_ns: ArrayLike, device: str | None
     ) -> tuple[Floats, Floats, Floats]:
         """(joules, u, u_same_card) of windows, all chosen devices together."""
-        starts, ends = _windows.checked(starts_ns, ends_ns, self.recorded.bounds_ns)
+        starts, ends, whole = _windows.checked_in(starts_ns, ends_ns, self.recorded)
         joules, variance, own = (np.zeros(starts.shape) for _ in range(3))
-        for model in self.chosen(device):
-            terms = model.terms(starts, ends)
+        self.chosen(device)
+        for name in self.models if device is None else [device]:
+            terms = self._terms(name, starts, ends, whole)
             joules += terms.joules
             variance += terms.u**2
             own += terms.u_same_card**2
         return joules, np.sqrt(variance), np.sqrt(own)
+
+    def _whole(self, name: str, end_ns: int | None = None) -> Energy:
+        """Energy of a device from the trace's start."""
+        settled, model = self.recorded.settled, self.models[name]
+        start, end = self.recorded.bounds_ns
+        end = end if end_ns is None else end_ns
+        if settled is None:
+            return model.energy(start, end)
+        from ._settled import joined
+
+        later = model.energy(settled.until_ns(name, self.method), end)
+        return joined(settled, name, self.method, later)
+
+    def _terms(
+        self, name: str, starts: Times, ends: Times, whole: NDArray[np.bool_]
+    ) -> WindowTerms:
+        settled, model = self.recorded.settled, self.models[name]
+        if settled is None or not whole.any():
+            return model.terms(starts, ends)
+        from ._settled import added
+
+        starts = np.where(whole, settled.until_ns(name, self.method), starts)
+        return added(settled.tally(name, self.method), model.terms(starts, ends), whole)
 
     def peak_power_w(self) -> float:
         """Largest sum of the devices' readings at one moment, W."""
@@ -157,6 +197,15 @@ class Evaluation:
         times = np.unique(np.concatenate([np.array([start, end]), *(c.knots()[0] for c in curves)]))
         times = times[(times >= start) & (times <= end)]
         return float(np.max(np.sum([curve.values(times) for curve in curves], axis=0)))
+
+
+def _first_ns(recorded: Recorded) -> int:
+    """From when on marks count: from the first reading, where what came before is not kept."""
+    if recorded.settled is None:
+        return np.iinfo(np.int64).min
+    first = [int(r.t_first_ns[0]) for d in recorded.devices.values() for r in d.runs.values()
+             if len(r)]  # fmt: skip
+    return min([recorded.bounds_ns[0], *first])
 
 
 def _busy(recorded: Recorded, device: str) -> Spans | None:

@@ -7,7 +7,8 @@ import atexit
 import math
 import os
 import threading
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from . import _core, _devices
@@ -19,17 +20,31 @@ from .units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Protocol
 
     from ._devices import Device
     from .config import Sampling
     from .sensor.profile import Profile
 
-__all__ = ["SharedStream", "acquire", "generation"]
+__all__ = ["SharedStream", "acquire", "forget", "generation", "simulated"]
 
 # Readings that cover the end of a trace are published up to one lag after it; the rest keeps the
 # sampler warm for the next trace, whose start then has readings before it.
 _LINGER_NS = NS_PER_S
 _NEVER_NS = 1 << 62
+
+
+if TYPE_CHECKING:
+
+    class Reader(Protocol):
+        """Who looks at a recording, and since when."""
+
+        recording: _core.Recording
+        needs_ns: int
+
+
+# Saved around the bounds of a trace, so that its edges keep the readings that speak of them.
+_MARGIN_NS = 2 * NS_PER_S
 
 
 @dataclass
@@ -45,6 +60,20 @@ class SharedStream:
     longest_poll_ns: int  # that a wrapping counter allows, however rarely one would poll
     # The recording that is known to hold a usable reading: who joins it need not wait for one.
     ready: _core.Recording | None = None
+    readers: weakref.WeakSet[Reader] = field(default_factory=weakref.WeakSet)
+
+    @property
+    def margin_ns(self) -> int:
+        """How long before and after a time readings speak of it."""
+        return max(_MARGIN_NS, 2 * self.power_lag_ns)
+
+    def forget(self, now_ns: int) -> None:
+        """Let the readings go that nobody needs; a trace that opens now needs one margin."""
+        recording = self.stream.recording
+        # A reader that joins from here on needs later ones.
+        needed = [now_ns - 2 * self.margin_ns]
+        needed += [r.needs_ns for r in list(self.readers) if r.recording is recording]
+        recording.forget_before(min(needed))
 
     def serves(self, sampling: Sampling) -> bool:
         """Whether this stream polls at least as finely as ``sampling`` asks for."""
@@ -96,6 +125,19 @@ def acquire(device: Device, sampling: Sampling) -> SharedStream:
         return shared
 
 
+def simulated(device: Device, sampling: Sampling, clock: _core.ManualClock) -> SharedStream:
+    """A stream in simulated time, which nobody shares: ``stream.run_inline`` polls."""
+    return _create(device, sampling, clock)
+
+
+def forget() -> None:
+    """Let the readings of every sampler go that nobody needs."""
+    with _lock:
+        streams = list(_streams.values())
+    for shared in streams:
+        shared.forget(_core.now_ns())
+
+
 def _same_options(shared: SharedStream, sampling: Sampling) -> bool:
     """A stopped stream is started again when it would be created alike; a replay never is, nor
     what reads files: those that are open may be of a module that was loaded anew since."""
@@ -128,7 +170,9 @@ def _seed_ns(device: Device, priors: dict[str, SensorPrior], sampling: Sampling)
     return sampling.seed_ns(power.update_ns if power else -1)
 
 
-def _create(device: Device, sampling: Sampling) -> SharedStream:
+def _create(
+    device: Device, sampling: Sampling, clock: _core.ManualClock | None = None
+) -> SharedStream:
     found = _devices.channels_of(device)
     longest_poll_ns = _longest_poll_ns(found)
     period_ns = min(sampling.period_ns, longest_poll_ns)
@@ -157,6 +201,7 @@ def _create(device: Device, sampling: Sampling) -> SharedStream:
         pacing="edge" if seed else "fixed",
         seeds_ns=[seed if c.name == "power" else 0 for c in found] if seed else [],
         gap_ns=gap_ns,
+        clock=clock,
     )
     return SharedStream(device, stream, channels, priors, period_ns, bool(seed), longest_poll_ns)
 

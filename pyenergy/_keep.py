@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from . import _devices, _hub
+from . import _devices, _hub, _settling
 from .config import Sampling
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def start(
     """Let the samplers of ``devices`` run until `stop`.
 
     A trace that opens later finds readings from before its start: its first edge is then as well
-    known as its last. Takes the options of `trace`; may be called several times.
+    known as its last. Takes the options of `trace`; may be called several times. It may run for
+    ever: what is older than any trace needs is forgotten.
 
     Raises
     ------
@@ -48,6 +49,8 @@ def start(
     found = [_hub.acquire(device, sampling) for device in _devices.resolve(devices)]
     with _lock:
         _held.extend((_hub.generation(), shared) for shared in found)
+    for _ in found:
+        _settling.hold()
 
 
 def stop() -> None:
@@ -58,3 +61,4 @@ def stop() -> None:
     for generation, shared in held:
         if generation == _hub.generation():  # a fork's parent keeps its own
             shared.release()
+            _settling.let_go()

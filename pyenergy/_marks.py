@@ -60,6 +60,11 @@ def unregister(session: Session) -> None:
         _open = tuple(s for s in _open if s is not session)
 
 
+def running() -> list[tuple[str, int]]:
+    """(name, start_ns) of the marks that have not ended."""
+    return [(entry.name, entry.start_ns) for entry in list(_running.values())]
+
+
 def _after_fork_in_child() -> None:
     """The open sessions are the parent's, and another thread may have held the lock."""
     global _lock, _open

@@ -9,9 +9,10 @@ import numpy as np
 
 from . import _windows
 from ._sums import summed
-from .errors import StateError
+from .errors import NoReadingsError, StateError
 from .recording.marks import Mark
-from .units import NS_PER_S
+from .recording.settled import PhaseTally
+from .units import NS_PER_S, engineering
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,8 +55,10 @@ class Phased:
         """Energy by name of the marks: one row a name, and one for the rest of the trace.
 
         Marks of one name that overlap count once in time and energy; of a mark that reaches
-        outside the trace, the part inside counts. Marks of different names may overlap: rows then
-        add up to more than the trace. ``(unmarked)`` is the time in which no mark was open.
+        outside the trace, the part inside counts. Of a trace with ``keep`` the rows have all marks
+        that there ever were (the uncertainties of its parts add up linearly). Marks of different
+        names may overlap: rows then add up to more than the trace. ``(unmarked)`` is the time in
+        which no mark was open.
 
         Returns
         -------
@@ -69,8 +72,6 @@ class Phased:
         NoReadingsError
             When a device in scope gave no usable reading.
         """
-        import polars as pl
-
         from .attribution.steps_tables import WeightedWindows, complement
 
         recorded = self._recorded()
@@ -83,22 +84,20 @@ class Phased:
         windows.append(complement(*_united(marks, low, high), (low, high)))
         joules, u, own = self._sums([WeightedWindows(a, b, np.ones(len(a))) for a, b in windows])
         time_s = np.array([int((b - a).sum()) / NS_PER_S for a, b in windows])
-        whole, _, _ = self._evaluated().windows([low], [high], None)
         count = [len(mine) for mine in by_name.values()]
-        return pl.DataFrame(
-            {
-                "name": pl.Series([*by_name, UNMARKED], dtype=pl.String),
-                "count": pl.Series([*count, len(windows[-1][0])], dtype=pl.Int64),
-                "time_s": time_s,
-                "energy_j": joules,
-                "u_j": u,
-                "u_same_card_j": own,
-                "share": joules / (float(whole[0]) or np.nan),
-                "power_w": np.divide(
-                    joules, time_s, out=np.full(len(joules), np.nan), where=time_s > 0
-                ),
-            }
-        )
+        rows = {
+            name: PhaseTally(*row)
+            for name, *row in zip(
+                [*by_name, UNMARKED],
+                [*count, len(windows[-1][0])],
+                time_s.tolist(),
+                joules.tolist(),
+                u.tolist(),
+                own.tolist(),
+                strict=True,
+            )
+        }
+        return _phase_table(_with_settled(rows, recorded), self._evaluated().total().joules)
 
     def tokens(self) -> pl.DataFrame:
         """Energy of each step of an engine that generated tokens, and of the time outside of them.
@@ -152,7 +151,8 @@ class Phased:
         from .attribution.steps import Steps
 
         found = Steps.of(steps)
-        _windows.checked(*found.edges_ns, self._recorded(wait=False).bounds_ns)
+        recorded = self._recorded(wait=False)
+        _windows.checked(*found.edges_ns, recorded.bounds_ns, recorded.settled)
         self.annotate(**{STEPS: found.to_json()})
         if mark:
             there = {(m.name, m.start_ns, m.end_ns) for m in self._recorded(wait=False).marks}
@@ -175,8 +175,48 @@ class Phased:
         """(joules, u, u_same_card) of weighted sums of windows, all devices together."""
         evaluated = self._evaluated()
         for row in rows:
-            _windows.checked(row.starts_ns, row.ends_ns, evaluated.recorded.bounds_ns)
+            of = evaluated.recorded
+            _windows.checked(row.starts_ns, row.ends_ns, of.bounds_ns, of.settled)
         return summed(evaluated.chosen(None), rows)
+
+
+def _with_settled(rows: dict[str, PhaseTally], recorded: Recorded) -> dict[str, PhaseTally]:
+    """With what is not kept any more, in order of the first mark; the rest of the trace last."""
+    settled = recorded.settled
+    if settled is None:
+        return rows
+    if settled.untold_s > 0:
+        raise NoReadingsError(
+            f"for {engineering(settled.untold_s, 's')} that are not kept, a device gave no usable "
+            "reading: energies by name would lack that time (the trace's energy has it)"
+        )
+    names = dict.fromkeys(n for n in (*settled.phases, *rows) if n != UNMARKED)
+    nothing = PhaseTally()
+    return {
+        name: settled.phases.get(name, nothing).plus(rows.get(name, nothing))
+        for name in (*names, UNMARKED)
+    }
+
+
+def _phase_table(rows: dict[str, PhaseTally], whole_j: float) -> pl.DataFrame:
+    import polars as pl
+
+    joules = np.array([row.joules for row in rows.values()])
+    time_s = np.array([row.time_s for row in rows.values()])
+    return pl.DataFrame(
+        {
+            "name": pl.Series(list(rows), dtype=pl.String),
+            "count": pl.Series([row.count for row in rows.values()], dtype=pl.Int64),
+            "time_s": time_s,
+            "energy_j": joules,
+            "u_j": np.array([row.u for row in rows.values()]),
+            "u_same_card_j": np.array([row.u_same_card for row in rows.values()]),
+            "share": joules / (whole_j or np.nan),
+            "power_w": np.divide(
+                joules, time_s, out=np.full(len(joules), np.nan), where=time_s > 0
+            ),
+        }
+    )
 
 
 def _united(marks: Sequence[Mark], low: int, high: int) -> tuple[Times, Times]:

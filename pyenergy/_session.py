@@ -3,23 +3,29 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from . import _core, _hub, _sync
+import numpy as np
+
+from . import _core, _hub, _marks, _settling, _sync
 from ._device_edges import DeviceEdges
+from ._retention import Retention, clipped
 from .errors import StateError
 from .processes.watch import KEY, ProcessWatch
 from .recording.clock_anchor import AnchorWatch
+from .recording.marks import Mark
 from .recording.recorded import Recorded
 from .recording.series import DeviceData, Runs
 from .sensor.catalog import POWER_CHANNELS
 from .units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ._devices import Device
@@ -27,27 +33,34 @@ if TYPE_CHECKING:
     from ._share import NodeTap
     from .config import Sampling
     from .recording.live import LiveRecording, LiveSource
-    from .recording.marks import Mark
 
 __all__ = ["Session", "Tap"]
 
 _FIRST_SAMPLE_TIMEOUT_NS = NS_PER_S // 2
 _COVER_TIMEOUT_NS = 3 * NS_PER_S
-# Saved around the bounds, so that the edges keep the readings that speak of them.
-_MARGIN_NS = 2 * NS_PER_S
+_HOST_TIMES = "marks that are not kept have the host's times: the GPU tells its own at the end"
 
 
 class Tap:
     """One device's stream, and the recording it was filling when we began to listen."""
 
-    def __init__(self, device: Device, sampling: Sampling) -> None:
+    def __init__(
+        self, device: Device, sampling: Sampling, clock: _core.ManualClock | None = None
+    ) -> None:
         self.device = device
-        self.shared: SharedStream = _hub.acquire(device, sampling)
+        self.shared: SharedStream = (
+            _hub.acquire(device, sampling)
+            if clock is None
+            else _hub.simulated(device, sampling, clock)
+        )
         self.recording = self.shared.stream.recording
         self.dropped_before = self.shared.stream.dropped
         names = list(self.shared.channels)
         # The channel whose readings say up to when the energy is covered.
         self.covering = next((names.index(n) for n in POWER_CHANNELS if n in names), 0)
+        self.needs_ns = (clock or _core).now_ns() - self.margin_ns
+        self._before: dict[str, Runs] = {}  # a channel's last usable run from before that
+        self.shared.readers.add(self)
 
     def last_t_ns(self) -> int:
         self.shared.stream.drain()
@@ -90,7 +103,26 @@ class Tap:
     @property
     def margin_ns(self) -> int:
         """How long before and after the bounds readings speak of them."""
-        return max(_MARGIN_NS, 2 * self.shared.power_lag_ns)
+        return self.shared.margin_ns
+
+    def runs(self, index: int, start_ns: int, end_ns: int) -> Runs:
+        """Runs of a channel that speak of a time: views, but where the last usable one before was
+        let go since."""
+        name = list(self.shared.channels)[index]
+        found = Runs.of(self.recording.runs(index)).between(start_ns, end_ns)
+        before = self._before.get(name)
+        if before is None or bool(found.usable[:1].any()):
+            return found
+        return found.after(before, silent=self.shared.channels[name].kind != "counter")
+
+    def let_go(self, needs_ns: int) -> None:
+        """Readings from before then are needed no more; `_hub.forget` removes them."""
+        for index, name in enumerate(self.shared.channels):
+            runs = Runs.of(self.recording.runs(index))
+            last = np.flatnonzero(runs.usable & (runs.t_first_ns <= needs_ns))[-1:]
+            if len(last):
+                self._before[name] = runs.copied(int(last[0]), int(last[0]) + 1)
+        self.needs_ns = needs_ns
 
     def data(self, start_ns: int, end_ns: int) -> DeviceData:
         self.shared.stream.drain()
@@ -100,9 +132,7 @@ class Tap:
             meta=self.device.meta,
             channels=self.shared.channels,
             runs={
-                name: Runs.of(self.recording.runs(index)).between(
-                    start_ns - margin, end_ns + margin
-                )
+                name: self.runs(index, start_ns - margin, end_ns + margin)
                 for index, name in enumerate(self.shared.channels)
             },
             stats={
@@ -114,7 +144,11 @@ class Tap:
 
 
 class Session:
-    """Holds the samplers of ``devices`` from `open` to `close`, and collects marks."""
+    """Holds the samplers of ``devices`` from `open` to `close`, and collects marks.
+
+    ``clocks``, one for each device, puts it into simulated time: `step` polls, and nothing runs by
+    itself.
+    """
 
     def __init__(
         self,
@@ -125,8 +159,13 @@ class Session:
         facts: Mapping[str, Any] | None = None,
         processes: bool = False,
         share: bool = False,
+        keep_ns: int | None = None,
+        clocks: Sequence[_core.ManualClock] = (),
     ) -> None:
         self.devices = devices
+        self._clocks = tuple(clocks)
+        self._keep_ns = keep_ns
+        self._retention: Retention | None = None
         self.sync = sync
         self.path = path
         self.live: LiveRecording | None = None  # until the file at `path` is written
@@ -159,9 +198,11 @@ class Session:
             listen: type[Tap] | type[NodeTap] = Tap
             if self._share:
                 from ._share import NodeTap as listen
-            for device in self.devices:
-                self._taps.append(listen(device, self._sampling))
-            self._await_first_samples()
+            for device, clock in zip_longest(self.devices, self._clocks):
+                given = () if clock is None else (clock,)
+                self._taps.append(listen(device, self._sampling, *given))
+            if not self._clocks:
+                self._await_first_samples()
             if self.sync:
                 _sync.synchronize(self.devices)
                 self.edges = DeviceEdges.of(self.devices)
@@ -173,12 +214,26 @@ class Session:
             if self.live is not None:
                 self.live.discard()
             raise
-        self._clock = AnchorWatch(None if self.live is None else self.live.anchor)
-        self.start_ns = _core.now_ns()
+        if not self._clocks:
+            self._clock = AnchorWatch(None if self.live is None else self.live.anchor)
+        self.start_ns = self._now_ns()
         if self.live is not None:
             self.live.start(self.start_ns)
         if self._users is not None:
             self._users.start()
+        if self._keep_ns is not None:
+            margin_ns = max((t.margin_ns for t in self._taps), default=0)
+            self._retention = Retention(self._keep_ns, self.start_ns, margin_ns)
+            if not self._clocks:
+                _settling.watch(self)
+
+    def _now_ns(self) -> int:
+        """Now; in simulated time that of the device that is least far."""
+        return min((c.now_ns() for c in self._clocks), default=0) or _core.now_ns()
+
+    def step(self, device: int, polls: int) -> None:
+        """In simulated time: poll a device so often. Any thread, one for each device."""
+        self._taps[device].shared.stream.run_inline(polls)
 
     def _follow(self, live: LiveRecording) -> None:
         since_ns = _core.now_ns() - max((t.margin_ns for t in self._taps), default=0)
@@ -199,7 +254,7 @@ class Session:
             if self.sync:
                 _sync.synchronize(self.devices)
         finally:
-            self.end_ns = _core.now_ns()
+            self.end_ns = self._now_ns()
             if self._clock is not None:
                 self._clock.stop()
             for tap in self._taps:
@@ -284,19 +339,85 @@ class Session:
             self._profiles = stored(t.device.meta for t in self._taps)
         return {**provenance.collect(), "profiles": self._profiles, **self._given}
 
+    # What need not be kept -------------------------------------------------------------------
+
+    @property
+    def settle_period_s(self) -> float:
+        """How often `settle` wants to be called, s."""
+        retention = self._retention
+        return math.inf if retention is None else retention.part_ns / 2 / NS_PER_S
+
+    def settle(self) -> None:
+        """Settle what is older than ``keep``; its readings may be forgotten then. Never raises."""
+        try:
+            self._settle()
+        except Exception as error:  # whatever it is, the trace goes on and keeps everything
+            note = (
+                "what is older than keep could not be settled and stays in memory "
+                f"({type(error).__name__}: {error})"
+            )
+            if note not in self.notes:
+                self.add_note(note)
+
+    def _settle(self) -> None:
+        retention = self._retention
+        if retention is None:
+            return
+        while self.is_open and (upto_ns := retention.next_ns(self._now_ns())) is not None:
+            settled = retention.evaluated(self._block(retention, upto_ns))
+            with self._final_lock:  # no snapshot has half of it
+                retention.settle(settled)
+                self._let_go(upto_ns - retention.margin_ns)
+
+    def _block(self, retention: Retention, upto_ns: int) -> Recorded:
+        """The part that is settled next. Marks that still run are in it as far as it goes."""
+        start_ns, margin_ns = retention.kept_ns, retention.margin_ns
+        around = start_ns - margin_ns, upto_ns + margin_ns
+        running = [
+            Mark(name, since_ns, around[1])
+            for name, since_ns in _marks.running()
+            if since_ns >= self.start_ns
+        ]
+        with self._marks_lock:
+            marks = [*self._marks, *running]
+        return Recorded(
+            bounds_ns=(start_ns, upto_ns),
+            devices={t.device.id: t.data(start_ns, upto_ns) for t in self._taps},
+            marks=clipped(marks, *around),
+            provenance=self._facts(),
+        )
+
+    def _let_go(self, needs_ns: int) -> None:
+        for tap in self._taps:
+            tap.let_go(needs_ns)
+            if self._clocks:
+                tap.shared.forget(self._now_ns())
+        if self._clock is not None:
+            self._clock.forget_before(needs_ns)
+        with self._marks_lock:
+            gone = [mark for mark in self._marks if mark.end_ns < needs_ns]
+            if self.edges is not None and gone and _HOST_TIMES not in self.notes:
+                self.notes.append(_HOST_TIMES)
+            for mark in gone:
+                self._edges.pop(id(mark), None)
+            self._marks = [mark for mark in self._marks if mark.end_ns >= needs_ns]
+
     def _snapshot(self) -> Recorded:
-        end_ns = self.end_ns or _core.now_ns()
+        end_ns = self.end_ns or self._now_ns()
+        retention = self._retention
+        start_ns = self.start_ns if retention is None else retention.kept_ns
         problem = self.live.problem if self.live is not None else ""
         with self._marks_lock:
             marks = tuple(sorted(self._marks, key=lambda m: (m.start_ns, -m.end_ns)))
         return Recorded(
-            bounds_ns=(self.start_ns, end_ns),
-            devices={t.device.id: t.data(self.start_ns, end_ns) for t in self._taps},
+            bounds_ns=(start_ns, end_ns),
+            devices={t.device.id: t.data(start_ns, end_ns) for t in self._taps},
             marks=marks,
             anchors=self._clock.anchors() if self._clock is not None else (),
             notes=(*self.notes, problem) if problem else tuple(self.notes),
             provenance=self._facts(),
             extra=dict(self._extra),
+            settled=None if retention is None else retention.settled,
         )
 
     def _await_first_samples(self) -> None:
@@ -316,6 +437,8 @@ class Session:
 
     def _await_cover(self) -> bool:
         """Wait until the readings that cover the end are published; True whatever came."""
+        if self._clocks:
+            return True  # whoever steps has to step on
         longest = max((tap.power_lag_ns for tap in self._taps), default=0)
         deadline = self.end_ns + longest + _COVER_TIMEOUT_NS
         while not self._covered() and _core.now_ns() < deadline:

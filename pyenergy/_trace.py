@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _core
+from . import _core, _windows
 from ._attributing import Attributing
 from ._energies import METHODS
 from ._evaluation import Evaluation, span_table
@@ -16,7 +16,7 @@ from ._node_view import NodeView
 from ._phases import Phased
 from ._profiles import require_profile, without_profiles
 from ._source import Sourced
-from .errors import DeviceError, OptionError
+from .errors import DeviceError, OptionError, StateError
 from .recording.recorded import Recorded
 from .recording.series import Series
 from .units import NS_PER_S
@@ -115,9 +115,16 @@ class Trace(Attributing, Phased, NodeView, Filed, Sourced):
         ------
         DeviceError
             When the profile is of a card that is not in this trace.
+        StateError
+            Of a trace with ``keep`` that does not have all its readings any more.
         """
         require_profile(profile)
         recorded = self._recorded()
+        if recorded.settled is not None:
+            raise StateError(
+                "the part of this trace that is not kept (keep=) was settled with the calibration "
+                "of its time; with a path the file has every reading: pyenergy.load(path)"
+            )
         uuids = [d.meta.uuid for d in recorded.devices.values()]
         if profile is not None and profile.uuid and any(uuids) and profile.uuid not in uuids:
             raise DeviceError(
@@ -248,8 +255,17 @@ class Trace(Attributing, Phased, NodeView, Filed, Sourced):
     def bounds_ns(self) -> tuple[int, int]:
         """Start and end, ns of CLOCK_MONOTONIC; the end of an open trace is now."""
         if isinstance(self._source, Recorded):
-            return self._source.bounds_ns
+            return self._source.whole_ns
         return self._source.start_ns, self._source.end_ns or _core.now_ns()
+
+    @property
+    def kept_ns(self) -> tuple[int, int]:
+        """From when to when readings are kept: `bounds_ns`, but for a trace with ``keep``.
+
+        Windows, spans, series, tables, reports and files are of this time. Of what came before,
+        energies of the whole trace have everything, and so have windows that begin with the trace.
+        """
+        return self._recorded(wait=False).bounds_ns
 
     @property
     def duration_s(self) -> float:
@@ -261,7 +277,7 @@ class Trace(Attributing, Phased, NodeView, Filed, Sourced):
     def mean_power_w(self) -> float:
         """Energy over duration, W."""
         evaluated = self._evaluated()
-        start, end = evaluated.recorded.bounds_ns
+        start, end = evaluated.recorded.whole_ns
         return evaluated.total().joules / ((end - start) / NS_PER_S)
 
     @property
@@ -270,7 +286,10 @@ class Trace(Attributing, Phased, NodeView, Filed, Sourced):
 
         A reading is an average over the sensor's window: shorter peaks do not show.
         """
-        return self._evaluated().peak_power_w()
+        evaluated = self._evaluated()
+        settled = evaluated.recorded.settled
+        before = np.nan if settled is None else settled.peak_w
+        return float(np.fmax(evaluated.peak_power_w(), before))
 
     def series(self, name: str) -> Series:
         """Readings of one channel, such as ``"gpu:0/power"``; zero-copy, read-only.
@@ -315,7 +334,8 @@ class Trace(Attributing, Phased, NodeView, Filed, Sourced):
         """What a reader must know about this trace."""
         recorded = self._recorded()
         attached = recorded.operations.notes if recorded.operations is not None else ()
-        return (*recorded.notes, *attached)
+        settled = (recorded.settled.note,) if recorded.settled is not None else ()
+        return (*recorded.notes, *settled, *attached)
 
     @property
     def recorded(self) -> Recorded:
@@ -328,7 +348,16 @@ class Trace(Attributing, Phased, NodeView, Filed, Sourced):
         return self
 
     def add_span(self, mark: Mark) -> None:
-        """Label a span after the fact, as `pyenergy.mark` does while it runs."""
+        """Label a span after the fact, as `pyenergy.mark` does while it runs.
+
+        Raises
+        ------
+        WindowError
+            When it lies where readings are not kept any more (``keep``).
+        """
+        recorded = self._recorded(wait=False)
+        if recorded.settled is not None and mark.start_ns < recorded.bounds_ns[0]:
+            _windows.checked([mark.start_ns], [mark.end_ns], recorded.bounds_ns, recorded.settled)
         live = None if isinstance(self._source, Recorded) else self._source.live
         if live is not None:
             live.mark(mark)

@@ -69,16 +69,17 @@ py::typing::Dict<py::str, py::object> stats_dict(const Stream& stream) {
 py::typing::Dict<py::str, py::array> runs_dict(const std::shared_ptr<Recording>& recording,
                                                std::size_t channel) {
   if (channel >= recording->channels().size()) throw py::index_error("no such channel");
-  const RunStore& store = recording->store(channel);
-  const std::size_t n = store.size();
+  const RunRows rows = recording->rows(channel);
+  const RunBlock& block = *rows.block;
+  const std::size_t n = rows.size();
   py::dict d;
-  d["t_first_ns"] = view(store.t_first(), n, recording);
-  d["read_first_ns"] = view(store.read_first(), n, recording);
-  d["t_last_ns"] = view(store.t_last(), n, recording);
-  d["read_last_ns"] = view(store.read_last(), n, recording);
-  d["value"] = view(store.value(), n, recording);
-  d["count"] = view(store.count(), n, recording);
-  d["flags"] = view(store.flags(), n, recording);
+  d["t_first_ns"] = view(block.t_first(), n, rows.block);
+  d["read_first_ns"] = view(block.read_first(), n, rows.block);
+  d["t_last_ns"] = view(block.t_last(), n, rows.block);
+  d["read_last_ns"] = view(block.read_last(), n, rows.block);
+  d["value"] = view(block.value(), n, rows.block);
+  d["count"] = view(block.count(), n, rows.block);
+  d["flags"] = view(block.flags(), n, rows.block);
   return d;
 }
 
@@ -184,7 +185,21 @@ void register_stream(py::module_& m) {
       .def("runs", &runs_dict, py::arg("channel"),
            "Columns of the channel's runs: t_first_ns, read_first_ns, t_last_ns, read_last_ns\n"
            "(int64), value (float64, SI), count, flags (uint32). Read-only zero-copy views that\n"
-           "keep the recording alive.");
+           "keep their memory alive, also when the recording forgets it.")
+      .def(
+          "row_since",
+          [](const Recording& r, std::size_t channel, Ns t_ns) {
+            if (channel >= r.channels().size()) throw py::index_error("no such channel");
+            return r.row_since(channel, t_ns);
+          },
+          py::arg("channel"), py::arg("t_ns"),
+          "Number of the row, counted from the channel's first ever, with which someone begins\n"
+          "who needs the readings since t_ns.")
+      .def(
+          "forget_before", &Recording::forget_before, py::arg("t_ns"), py::call_guard<Unlocked>(),
+          "Nobody needs what was read before t_ns. At most twice the rows that are needed (and\n"
+          "1024) stay in memory, and what a live file still lacks; views stay valid. False: there\n"
+          "was no memory to move the rest to, and nothing went.");
 
   py::class_<Stream, std::shared_ptr<Stream>>(
       m, "Stream", "One device's sensor, sampler thread and recording; shared by its users.")

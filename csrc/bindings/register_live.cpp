@@ -32,8 +32,8 @@ std::shared_ptr<LiveFiles> follow(const std::shared_ptr<Recording>& recording,
   try {
     auto files = std::make_shared<LiveFiles>(*recording, std::move(wanted));
     const Unlocked unlocked;
+    recording->add_live(files);  // first: from here on nothing that it lacks is forgotten
     files->write(*recording);
-    recording->add_live(files);
     return files;
   } catch (const std::system_error& error) {
     throw_as_os_error(error);

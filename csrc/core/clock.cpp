@@ -19,19 +19,15 @@ void SystemClock::prepare_thread() noexcept {
   prctl(PR_SET_TIMERSLACK, 1UL);
 }
 
-Ns ManualClock::now() const noexcept {
-  const std::lock_guard lock(mutex_);
-  return now_;
-}
-
 void ManualClock::sleep_until(Ns deadline) noexcept {
-  std::unique_lock lock(mutex_);
-  if (auto_advance_) {
-    if (deadline > now_) now_ = deadline;
-    changed_.notify_all();
-  } else {
-    changed_.wait(lock, [&] { return now_ >= deadline; });
+  if (auto_advance_) {  // nobody waits
+    Ns now = now_.load(std::memory_order_relaxed);
+    while (now < deadline && !now_.compare_exchange_weak(now, deadline)) {
+    }
+    return;
   }
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return now_ >= deadline; });
 }
 
 void ManualClock::advance(Ns by) {

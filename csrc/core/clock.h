@@ -3,6 +3,7 @@
 // join CLOCK_MONOTONIC to Unix time.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 
@@ -37,15 +38,15 @@ class ManualClock final : public Clock {
  public:
   explicit ManualClock(Ns start = 0, bool auto_advance = true)
       : now_(start), auto_advance_(auto_advance) {}
-  Ns now() const noexcept override;
+  Ns now() const noexcept override { return now_.load(std::memory_order_acquire); }
   void sleep_until(Ns deadline) noexcept override;
   void advance(Ns by);
   bool is_manual() const noexcept override { return true; }
 
  private:
-  mutable std::mutex mutex_;
+  std::mutex mutex_;  // of whoever waits, and of changes while somebody may
   std::condition_variable changed_;
-  Ns now_;
+  std::atomic<Ns> now_;
   const bool auto_advance_;
 };
 

@@ -3,6 +3,7 @@
 #include "core/collector.h"
 
 #include <pthread.h>
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <thread>
@@ -60,13 +61,39 @@ std::uint64_t Recording::lost() const {
   return lost;
 }
 
+RunRows Recording::rows(std::size_t channel) const {
+  const std::lock_guard lock(mutex_);
+  return stores_.at(channel)->rows();
+}
+
+std::size_t Recording::row_since(std::size_t channel, Ns t) const {
+  const std::lock_guard lock(mutex_);
+  return stores_.at(channel)->row_since(t);
+}
+
+bool Recording::forget_before(Ns t) {
+  std::vector<std::shared_ptr<LiveFiles>> live;
+  {
+    const std::lock_guard lock(mutex_);
+    live = live_;
+  }
+  bool fine = true;
+  for (std::size_t i = 0; i < stores_.size(); ++i) {
+    std::size_t needed = std::numeric_limits<std::size_t>::max();
+    for (const auto& files : live) needed = std::min(needed, files->needs(i));
+    const std::lock_guard lock(mutex_);
+    fine = stores_[i]->forget(std::min(needed, stores_[i]->row_since(t))) && fine;
+  }
+  return fine;
+}
+
 std::vector<Sample> Recording::counters() const {
   std::vector<Sample> found;
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < channels_.size(); ++i) {
     const std::optional<double> raw = counters_[i].raw();
     const RunStore& store = *stores_[i];
-    const std::size_t last = store.size() - 1;
+    const std::size_t last = store.size() - store.first() - 1;
     if (!raw || (store.open_run() == nullptr && store.size() == 0)) continue;
     const Run* const open = store.open_run();
     const Ns t = open != nullptr ? open->t_last : store.t_last()[last];

@@ -23,6 +23,14 @@ class Recording {
   Recording(std::vector<Channel> channels, Ns gap_ns, Ns slow_gap_ns);
   const std::vector<Channel>& channels() const noexcept { return channels_; }
   const RunStore& store(std::size_t channel) const { return *stores_.at(channel); }
+  // Rows of a channel as they are now. Takes the mutex.
+  RunRows rows(std::size_t channel) const;
+  // See RunStore::row_since. Takes the mutex.
+  std::size_t row_since(std::size_t channel, Ns t) const;
+  // Nobody needs what was read before `t`. What a file that follows this recording still lacks
+  // stays until it has it. False: there was no memory to move the rest to. Takes each file's mutex,
+  // then this one.
+  bool forget_before(Ns t);
   // Takes one sample: scales, validates, unwraps, appends. Under mutex().
   void take(const Sample& sample) noexcept;
   // Ends the open runs of every channel. Takes the mutex itself.

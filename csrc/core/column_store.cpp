@@ -102,7 +102,7 @@ bool RunStore::start_run(Ns t, Ns read, double value, std::uint32_t flags, bool 
   const bool seen = has_open_ || sealed_;
   const bool gap = gap_pending_ || (seen && silent(read));
   seal();
-  if (!reserve_row(size_.load(std::memory_order_relaxed))) return false;
+  if (!block_->reserve_row(size_.load(std::memory_order_relaxed))) return false;
   if (equal) flags |= kContinues;
   if (gap) flags |= kGapBefore;
   open_ = {t, read, t, read, value, 1, flags};
@@ -114,23 +114,70 @@ bool RunStore::start_run(Ns t, Ns read, double value, std::uint32_t flags, bool 
 void RunStore::seal() noexcept {
   if (!has_open_) return;
   const std::size_t row = size_.load(std::memory_order_relaxed);
-  t_first_.data()[row] = open_.t_first;
-  read_first_.data()[row] = open_.read_first;
-  t_last_.data()[row] = open_.t_last;
-  read_last_.data()[row] = open_.read_last;
-  value_.data()[row] = open_.value;
-  count_.data()[row] = open_.count;
-  flags_.data()[row] = open_.flags;
+  block_->write(row, open_);
   // Publishes the row's columns to readers, who acquire size().
   size_.store(row + 1, std::memory_order_release);
   has_open_ = false;
   sealed_ = true;
 }
 
-bool RunStore::reserve_row(std::size_t row) noexcept {
-  return t_first_.reserve_row(row) && read_first_.reserve_row(row) && t_last_.reserve_row(row) &&
-         read_last_.reserve_row(row) && value_.reserve_row(row) && count_.reserve_row(row) &&
-         flags_.reserve_row(row);
+std::size_t RunStore::row_since(Ns t) const noexcept {
+  const Ns* const last = block_->read_last();
+  const auto count = static_cast<std::ptrdiff_t>(size() - first());
+  const auto touching = std::lower_bound(last, last + count, t) - last;
+  return first() + static_cast<std::size_t>(std::max<std::ptrdiff_t>(touching - 1, 0));
+}
+
+bool RunStore::forget(std::size_t row) noexcept {
+  row = std::min(row, size());
+  if (row < first() + kFewest || row - first() < size() - row) return true;
+  try {
+    const auto fresh = std::make_shared<RunBlock>(rows_, row);
+    if (!fresh->copy(*block_, row, size())) return false;
+    if (has_open_ && !fresh->reserve_row(size())) return false;
+    block_ = fresh;
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+bool RunBlock::reserve_row(std::size_t row) noexcept {
+  const std::size_t at = row - first_;
+  return t_first_.reserve_row(at) && read_first_.reserve_row(at) && t_last_.reserve_row(at) &&
+         read_last_.reserve_row(at) && value_.reserve_row(at) && count_.reserve_row(at) &&
+         flags_.reserve_row(at);
+}
+
+void RunBlock::write(std::size_t row, const Run& run) noexcept {
+  const std::size_t at = row - first_;
+  t_first_.data()[at] = run.t_first;
+  read_first_.data()[at] = run.read_first;
+  t_last_.data()[at] = run.t_last;
+  read_last_.data()[at] = run.read_last;
+  value_.data()[at] = run.value;
+  count_.data()[at] = run.count;
+  flags_.data()[at] = run.flags;
+}
+
+Run RunBlock::row(std::size_t row) const noexcept {
+  const std::size_t at = row - first_;
+  return {t_first()[at], read_first()[at], t_last()[at], read_last()[at],
+          value()[at],   count()[at],      flags()[at]};
+}
+
+bool RunBlock::copy(const RunBlock& other, std::size_t from, std::size_t end) noexcept {
+  const std::size_t n = end - from, at = from - other.first_;
+  if (n == 0) return true;
+  if (!reserve_row(end - 1)) return false;
+  std::copy_n(other.t_first() + at, n, t_first_.data());
+  std::copy_n(other.read_first() + at, n, read_first_.data());
+  std::copy_n(other.t_last() + at, n, t_last_.data());
+  std::copy_n(other.read_last() + at, n, read_last_.data());
+  std::copy_n(other.value() + at, n, value_.data());
+  std::copy_n(other.count() + at, n, count_.data());
+  std::copy_n(other.flags() + at, n, flags_.data());
+  return true;
 }
 
 }  // namespace pyenergy

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <span>
 #include <stdexcept>
 #include <system_error>
@@ -35,12 +36,6 @@ int write_all(int fd, std::string_view bytes, std::size_t at) noexcept {
     at += static_cast<std::size_t>(n);
   }
   return 0;
-}
-
-Run row_of(const RunStore& store, std::size_t row) noexcept {
-  return {store.t_first()[row],   store.read_first()[row], store.t_last()[row],
-          store.read_last()[row], store.value()[row],      store.count()[row],
-          store.flags()[row]};
 }
 
 // An open run only ever goes on.
@@ -89,15 +84,15 @@ bool RunFile::removed() const noexcept {
   return fstat(fd_, &found) == 0 && found.st_nlink == 0;
 }
 
-int RunFile::write(const RunStore& store, std::size_t size,
-                   const std::optional<Run>& open) noexcept {
-  const std::size_t end = size + (open ? 1 : 0);
-  if (done_ == size && shown_ == end - place_.first && unchanged(open, open_)) return 0;
+int RunFile::write(const RunRows& rows, const std::optional<Run>& open) noexcept {
+  if (done_ < rows.block->first()) return ENODATA;  // Recording::forget_before asks first
+  const std::size_t end = rows.end + (open ? 1 : 0);
+  if (done_ == rows.end && shown_ == end - place_.first && unchanged(open, open_)) return 0;
   for (std::size_t from = done_; from < end;) {
-    const std::size_t rows = std::min(kBatch, end - from);
-    if (const int error = write_batch(store, from, size, open, rows); error != 0) return error;
-    from += rows;
-    done_ = std::min(from, size);
+    const std::size_t count = std::min(kBatch, end - from);
+    if (const int error = write_batch(rows, from, open, count); error != 0) return error;
+    from += count;
+    done_ = std::min(from, rows.end);
   }
   // The rows first: what the header counts is there.
   if (shown_ != end - place_.first) {
@@ -116,15 +111,16 @@ int RunFile::write(const RunStore& store, std::size_t size,
   return 0;
 }
 
-int RunFile::write_batch(const RunStore& store, std::size_t from, std::size_t size,
-                         const std::optional<Run>& open, std::size_t rows) noexcept {
+int RunFile::write_batch(const RunRows& rows, std::size_t from, const std::optional<Run>& open,
+                         std::size_t count) noexcept {
   std::array<LiveRow, kBatch> batch;
-  for (std::size_t i = 0; i < rows; ++i) {
-    const Run run = from + i < size ? row_of(store, from + i) : *open;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Run run = from + i < rows.end ? rows.block->row(from + i) : *open;
     batch[i] = {run, from + i - place_.first, 0};
     batch[i].check = live_check(place_.seed, batch[i]);
   }
-  const std::string_view bytes(reinterpret_cast<const char*>(batch.data()), rows * sizeof(LiveRow));
+  const std::string_view bytes(reinterpret_cast<const char*>(batch.data()),
+                               count * sizeof(LiveRow));
   return write_all(fd_, bytes, kLiveHeader + (from - place_.first) * sizeof(LiveRow));
 }
 
@@ -134,8 +130,12 @@ LiveFiles::LiveFiles(const Recording& recording, std::vector<LivePlace> places)
     throw std::invalid_argument("a live recording needs one file for each channel");
   }
   for (std::size_t i = 0; i < places.size(); ++i) {
-    if (places[i].first > recording.store(i).size()) {
+    const RunRows rows = recording.rows(i);
+    if (places[i].first > rows.end) {
       throw std::invalid_argument("a live recording cannot begin with a row that is still to come");
+    }
+    if (places[i].first < rows.block->first()) {
+      throw std::invalid_argument("a live recording cannot begin with a row that was forgotten");
     }
     files_.push_back(std::make_unique<RunFile>(std::move(places[i])));
   }
@@ -149,15 +149,21 @@ void LiveFiles::write(Recording& recording) noexcept {
     for (std::size_t i = 0; i < files_.size(); ++i) {
       const RunStore& store = recording.store(i);
       const Run* const open = store.open_run();
-      seen_[i] = {store.size(), open != nullptr ? std::optional(*open) : std::nullopt};
+      seen_[i] = {store.rows(), open != nullptr ? std::optional(*open) : std::nullopt};
     }
   }
   int error = files_.front()->removed() ? ENOENT : 0;
   for (std::size_t i = 0; i < files_.size(); ++i) {
-    const int failed = files_[i]->write(recording.store(i), seen_[i].size, seen_[i].open);
+    const int failed = files_[i]->write(seen_[i].rows, seen_[i].open);
     if (error == 0) error = failed;
+    seen_[i].rows = {};  // what is forgotten is not kept by us
   }
   error_.store(error, std::memory_order_relaxed);
+}
+
+std::size_t LiveFiles::needs(std::size_t channel) noexcept {
+  const std::lock_guard lock(mutex_);
+  return files_.empty() ? SIZE_MAX : files_[channel]->done();
 }
 
 void LiveFiles::close() noexcept {

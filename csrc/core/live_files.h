@@ -39,16 +39,18 @@ class RunFile {
   ~RunFile();
   RunFile(const RunFile&) = delete;
   RunFile& operator=(const RunFile&) = delete;
-  // Brings the file up to the store's rows below `size` and the open run. 0, or the errno; the next
+  // Brings the file up to the store's rows and the open run. 0, or the errno; the next
   // call goes on where this one failed.
-  int write(const RunStore& store, std::size_t size, const std::optional<Run>& open) noexcept;
+  int write(const RunRows& rows, const std::optional<Run>& open) noexcept;
+  // The store's rows before this one are in the file for good.
+  std::size_t done() const noexcept { return done_; }
   // Whether someone has removed the file: what is written then is seen by nobody.
   bool removed() const noexcept;
 
  private:
   static constexpr std::size_t kBatch = 64;
-  int write_batch(const RunStore& store, std::size_t from, std::size_t size,
-                  const std::optional<Run>& open, std::size_t rows) noexcept;
+  int write_batch(const RunRows& rows, std::size_t from, const std::optional<Run>& open,
+                  std::size_t count) noexcept;
 
   const LivePlace place_;
   int fd_ = -1;
@@ -66,12 +68,14 @@ class LiveFiles {
   void write(Recording& recording) noexcept;
   // The errno of the latest write, 0 when everything is in the files. ENOENT: they were removed.
   int error() const noexcept { return error_.load(std::memory_order_relaxed); }
+  // The store's row from which on a channel's file needs it; none once they are closed.
+  std::size_t needs(std::size_t channel) noexcept;
   // Nothing is written any more.
   void close() noexcept;
 
  private:
   struct Seen {
-    std::size_t size;
+    RunRows rows;
     std::optional<Run> open;
   };
   std::mutex mutex_;  // taken before the recording's

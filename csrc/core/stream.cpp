@@ -236,10 +236,14 @@ void Stream::run_inline(std::size_t steps) {
   require(!state.running, "the stream's own thread is running");
   const std::atomic<bool> never{false};
   state.life->used = true;
+  // As seldom as the ring allows.
+  const std::size_t most = std::max<std::size_t>(1, state.sensor->max_readings());
+  const std::size_t batch = std::max<std::size_t>(1, state.options.ring_capacity / (2 * most));
   for (std::size_t i = 0; i < steps && !state.sensor->finished(); ++i) {
     state.life->sampler.step(never);
-    state.life->drain();
+    if (i % batch == batch - 1) state.life->drain();
   }
+  state.life->drain();
 }
 
 bool Stream::add_tail(const Recording& recording, std::shared_ptr<LiveTail> tail) {

@@ -9,6 +9,7 @@
 #include "simgpu/faults.h"
 #include "simgpu/power_law.h"
 #include "simgpu/presets.h"
+#include "simgpu/sensor_model.h"
 #include "simgpu/world.h"
 
 namespace pyenergy {
@@ -98,6 +99,7 @@ class SimSensor final : public Sensor {
           kFieldPowerAverage);
     }
     if (card_.counter.present != 0) add(energy_channel(card_), kFieldEnergy);
+    standing_.resize(fields_.size());
     channels_.push_back(slow_channel("sm_clock", "Hz", "sim.clock"));
     channels_.push_back(slow_channel("temperature", "degC", "sim.temperature"));
     channels_.push_back(slow_channel("utilisation", "1", "sim.utilisation"));
@@ -114,6 +116,40 @@ class SimSensor final : public Sensor {
   void add(Channel channel, std::uint32_t field) {
     channels_.push_back(std::move(channel));
     fields_.push_back(field);
+  }
+
+  // A reading that stands from one update to the next, as it was computed first.
+  struct Standing {
+    std::uint64_t revision = 0;  // of the card; 0: none yet
+    Ns from = 0, until = 0;
+    double value = 0.0;
+  };
+
+  // Under the card's lock.
+  FieldReading field_reading(std::size_t i, Ns now) noexcept {
+    Standing& standing = standing_[i];
+    if (standing.revision == card_.revision && now >= standing.from && now < standing.until) {
+      return {standing.value, kSuccess};
+    }
+    const FieldReading reading = read_field(card_, fields_[i], now);
+    standing.revision = 0;
+    if (card_.fault_count != 0 || reading.status != kSuccess) return reading;
+    if (fields_[i] == kFieldEnergy) {
+      const Ns update = card_.counter.update;
+      if (update <= 0) return reading;
+      const Ns since = (now - card_.counter.phase) % update;
+      standing.from = now - (since < 0 ? since + update : since);
+      standing.until = standing.from + update;
+    } else {
+      const PowerField& field = fields_[i] == kFieldPowerAverage ? card_.average : card_.instant;
+      if (field.update <= 0) return reading;
+      const Update latest = latest_update(field, card_.id.seed, now);
+      standing.from = latest.t;
+      standing.until = update_time(field, card_.id.seed, latest.k + 1);
+    }
+    standing.value = reading.value;
+    standing.revision = card_.revision;
+    return reading;
   }
 
   // The call's status, after its latency has passed.
@@ -144,7 +180,7 @@ class SimSensor final : public Sensor {
     const Ns now = clock_->now();
     for (std::size_t i = 0; i < n; ++i) {
       FieldReading field{kNaN, status};
-      if (status == kSuccess) field = read_field(card_, fields_[i], now);
+      if (status == kSuccess) field = field_reading(i, now);
       out[i] = make(i, field.value, field.status);
     }
     return n;
@@ -180,6 +216,7 @@ class SimSensor final : public Sensor {
   const DeviceInfo info_;
   std::vector<Channel> channels_;      // the fast ones first
   std::vector<std::uint32_t> fields_;  // of the fast channels
+  std::vector<Standing> standing_;     // of the fast channels
 };
 
 // "a100,h100*2" as a list of presets. Throws std::invalid_argument.

@@ -131,7 +131,7 @@ Value find_named(const Named<Value> (&table)[N], const std::string& name, const 
 }  // namespace
 
 void set_power(Card& card, double watts, Ns at) {
-  const CardLock lock(card);
+  const CardChange change(card);
   Segment segment{};
   segment.start = at;
   segment.shape = Shape::kConstant;
@@ -141,7 +141,7 @@ void set_power(Card& card, double watts, Ns at) {
 
 void ramp(Card& card, double from_w, double to_w, Ns duration, Ns at) {
   require_length(duration, true, "a ramp lasts between 0 and 1e6 s");
-  const CardLock lock(card);
+  const CardChange change(card);
   Segment segment{};
   segment.start = at;
   segment.shape = Shape::kRamp;
@@ -155,7 +155,7 @@ void square_wave(Card& card, const SquareWave& wave, Ns at) {
   require_length(wave.period, false, "a period lies between 1 ns and 1e6 s");
   require(wave.duty >= 0.0 && wave.duty <= 1.0, "duty must lie in [0, 1]");
   require(wave.phase >= 0.0 && wave.phase < 1.0, "phase must lie in [0, 1)");
-  const CardLock lock(card);
+  const CardChange change(card);
   const double period = static_cast<double>(wave.period);
   Segment segment{};
   segment.start = at;
@@ -169,7 +169,7 @@ void square_wave(Card& card, const SquareWave& wave, Ns at) {
 }
 
 void set_clock(Card& card, double hz, Ns at) {
-  const CardLock lock(card);
+  const CardChange change(card);
   require(hz > 0.0 && hz <= card.max_hz, "a clock must be positive and at most the card's maximum");
   const std::uint32_t index = std::max(1u, first_from(card.clocks, card.clock_count, at));
   if (index >= kMaxClockEvents) throw std::length_error("the card's clock table is full (1024)");
@@ -181,7 +181,7 @@ void set_clock(Card& card, double hz, Ns at) {
 
 void set_power_law(Card& card, double alpha) {
   require(std::isfinite(alpha), "alpha must be finite");
-  const CardLock lock(card);
+  const CardChange change(card);
   card.alpha = alpha;
   rescale_clocks(card);
 }
@@ -189,7 +189,7 @@ void set_power_law(Card& card, double alpha) {
 void set_thermal(Card& card, double leak, Ns tau) {
   require(std::isfinite(leak) && leak >= 0.0, "leakage must be finite and not negative");
   require_length(tau, false, "the thermal time constant lies between 1 ns and 1e6 s");
-  const CardLock lock(card);
+  const CardChange change(card);
   forget_sums(card, kAlways);
   card.leak = leak;
   card.thermal_tau = tau;
@@ -204,7 +204,7 @@ void set_field(Card& card, bool average, const PowerField& field) {
           "jitter must be shorter than the update period");
   require(std::isfinite(field.gain) && std::isfinite(field.offset_w), "gain, offset: not finite");
   require(field.noise_w >= 0.0 && field.quantum_w >= 0.0, "noise and quantum: not negative");
-  const CardLock lock(card);
+  const CardChange change(card);
   if (average) {
     card.average = field;
     return;
@@ -218,7 +218,7 @@ void set_counter(Card& card, const EnergyCounter& counter) {
   require_length(counter.update, true, "a counter's period lies between 0 and 1e6 s");
   require(std::isfinite(counter.gain) && counter.quantum_mj >= 1.0 && counter.modulus_mj >= 0.0,
           "a counter counts whole millijoules and its modulus is not negative");
-  const CardLock lock(card);
+  const CardChange change(card);
   require_addable(card.instant, counter);
   forget_sums(card, kAlways);
   card.counter = counter;
@@ -229,18 +229,18 @@ void set_latency(Card& card, const Latency& latency) {
   require_length(latency.slow, true, "latency must not be negative");
   require(latency.slow_probability >= 0.0 && latency.slow_probability <= 1.0,
           "a probability lies in [0, 1]");
-  const CardLock lock(card);
+  const CardChange change(card);
   card.latency = latency;
 }
 
 void set_module_only(Card& card, bool module_only) {
-  const CardLock lock(card);
+  const CardChange change(card);
   card.id.module_only = module_only ? 1 : 0;
 }
 
 void set_mig(Card& card, std::uint32_t instances) {
   require(instances <= kMaxMig, "a card holds at most 7 MIG instances");
-  const CardLock lock(card);
+  const CardChange change(card);
   card.id.mig_instances = instances;
 }
 
@@ -259,14 +259,14 @@ void set_processes(Card& card, std::span<const GpuProcess> processes) {
 void inject(Card& card, const Fault& fault) {
   require(fault.every >= 1, "every must be at least 1");
   require(std::isfinite(fault.value), "a fault's value must be finite");
-  const CardLock lock(card);
+  const CardChange change(card);
   if (card.fault_count >= kMaxFaults)
     throw std::length_error("the card's fault table is full (64)");
   replace_from(card.faults, card.fault_count, card.fault_count, fault);
 }
 
 void clear_faults(Card& card) {
-  const CardLock lock(card);
+  const CardChange change(card);
   card.fault_count = 0;
 }
 

@@ -172,6 +172,7 @@ struct GpuProcess {
 
 struct Card {
   pthread_mutex_t mutex;
+  std::uint64_t revision;  // changes whenever anything below may read differently than before
   Identity id;
   double idle_w, limit_w;
   double reference_hz, max_hz, alpha;  // load = D * (f / reference)^alpha

@@ -104,6 +104,7 @@ const Preset& find_preset(std::string_view name) {
 }
 
 void make_card(Card& card, const Preset& preset, std::uint32_t index) noexcept {
+  card.revision = 1;
   fill_identity(card.id, preset, index);
   card.idle_w = preset.idle_w;
   card.limit_w = preset.limit_w;

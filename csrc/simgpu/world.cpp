@@ -71,6 +71,7 @@ bool lock(pthread_mutex_t& mutex) noexcept {
 
 CardLock::CardLock(Card& card) noexcept : card_(card) {
   if (!lock(card_.mutex)) return;
+  ++card_.revision;
   card_.sums.count = 0;
   rebuild(card_, 0);
 }

@@ -26,6 +26,15 @@ class CardLock {
   Card& card_;
 };
 
+// The same for whoever changes what the card is or does.
+class CardChange {
+ public:
+  explicit CardChange(Card& card) noexcept : lock_(card) { ++card.revision; }
+
+ private:
+  const CardLock lock_;
+};
+
 class World {
  public:
   // Throws std::runtime_error with the reason (exists already, cannot be written, ...).

@@ -41,7 +41,7 @@ class Summing(Protocol):
     """The part of `Trace` that the tables need."""
 
     @property
-    def bounds_ns(self) -> tuple[int, int]:
+    def kept_ns(self) -> tuple[int, int]:
         """Start and end of the trace."""
 
     def _sums(self, rows: Sequence[WeightedWindows]) -> tuple[Floats, Floats, Floats]:
@@ -77,7 +77,7 @@ def tokens_table(trace: Summing, steps: Steps | Iterable[Step]) -> pl.DataFrame:
 
     found = Steps.of(steps)
     starts, ends = found.edges_ns
-    rest = _outside(found, trace.bounds_ns)
+    rest = _outside(found, trace.kept_ns)
     one = np.ones(1)
     windows = [WeightedWindows(starts[i : i + 1], ends[i : i + 1], one) for i in range(len(starts))]
     joules, u, own = trace._sums([*windows, rest])
@@ -144,7 +144,7 @@ def requests_table(
     starts, ends = found.edges_ns
     owned = _owned(found, weights or Weights())
     windows = [WeightedWindows(starts[o.index], ends[o.index], o.prefill + o.decode) for o in owned]
-    joules, u, own = trace._sums([*windows, _outside(found, trace.bounds_ns)])
+    joules, u, own = trace._sums([*windows, _outside(found, trace.kept_ns)])
     told = np.append(_told_u(trace, found, owned), 0.0)
     u, own = np.hypot(u, told), np.hypot(own, told)
     prefill, _, _ = trace._sums(

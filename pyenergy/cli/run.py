@@ -28,6 +28,10 @@ def command(
         typer.Option("--out", "-o", help="Recording to write [default: pyenergy-PID.pyenergy]."),
     ] = None,
     rate_hz: Annotated[float | None, typer.Option(help="Polls per second.")] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="Keep readings of so long in memory: 10min, 2h; the recording has all."),
+    ] = None,
 ) -> None:
     """Run a program, pass its exit code through, and print what it cost.
 
@@ -43,7 +47,7 @@ def command(
         raise typer.Exit(2)
     target = out or Path(f"pyenergy-{os.getpid()}.pyenergy")
     with _Signals() as signals:  # until the recording is written, whatever comes meanwhile
-        with open_trace(devices=devices, rate_hz=rate_hz, path=target) as measured:
+        with open_trace(devices=devices, rate_hz=rate_hz, path=target, keep=keep) as measured:
             code = _run(arguments, signals, console)
         try:
             print_trace(measured, console)

@@ -9,9 +9,11 @@ process, which ends when nothing has been traced for a second.
 from __future__ import annotations
 
 import atexit
+import bisect
 import os
 import threading
 import time
+import weakref
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -107,6 +109,7 @@ class AnchorWatch:
         self._tell = tell  # each anchor as it is taken; must not raise
         self._log = self._keeper.enter(tell)
         self._first = ClockAnchor.take()
+        self._keeper.needs[self] = self._first.mono_ns
         self._last: ClockAnchor | None = None
         if tell is not None:
             tell(self._first)
@@ -118,6 +121,14 @@ class AnchorWatch:
             self._keeper.leave(self._tell)
             if self._tell is not None:
                 self._tell(self._last)
+
+    def forget_before(self, t_ns: int) -> None:
+        """Anchors from before then are not needed, but for the latest of them."""
+        rows = self._keeper.read(self._log)
+        before = rows[rows[:, 0] <= t_ns]
+        if len(before) and before[-1, 0] > self._first.mono_ns:
+            self._first = ClockAnchor(*(int(value) for value in before[-1]))
+        self._keeper.forget(self, self._log, self._first.mono_ns)
 
     def anchors(self) -> ClockAnchors:
         """What there is so far; while the watch runs one of now is the last."""
@@ -135,6 +146,8 @@ class _Keeper:
         self._lock = threading.RLock()  # a signal handler may trace, too
         self._log = array("q")  # mono, real, width; mono, real, width; ...
         self._watches = 0
+        # From when on each needs the log, also after it has stopped.
+        self.needs: weakref.WeakKeyDictionary[AnchorWatch, int] = weakref.WeakKeyDictionary()
         self._told: tuple[Callable[[ClockAnchor], None], ...] = ()  # replaced as a whole
         self._thread: threading.Thread | None = None
         self._over = threading.Lock()  # released to end the thread: the cheapest wait there is
@@ -161,6 +174,14 @@ class _Keeper:
         """A copy of ``log``, one anchor a row."""
         with self._lock:  # an array cannot grow while NumPy looks at it
             return np.array(log, dtype=np.int64).reshape(-1, 3)
+
+    def forget(self, watch: AnchorWatch, log: array[int], needs_ns: int) -> None:
+        """One needs ``log`` only from then on; what nobody needs goes."""
+        self.needs[watch] = needs_ns
+        first = min(self.needs.values())
+        with self._lock:
+            gone = bisect.bisect_left(range(0, len(log), 3), first, key=log.__getitem__)
+            del log[: 3 * gone]
 
     def shut(self) -> None:
         """At interpreter exit."""

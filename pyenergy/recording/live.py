@@ -9,18 +9,15 @@ import math
 import os
 import re
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from .. import _core
 from ..errors import RecordingError
 from .live_folder import LOG, META, LiveFolder
 from .live_layout import FORMAT, VERSION, boot_id, sealed
 from .live_log import LiveLog
-from .series import Runs
 from .store import save
 from .whole_file import whole_file
 
@@ -53,8 +50,7 @@ class LiveSource:
 
     def first_rows(self, since_ns: int) -> list[int]:
         """For each channel the row with which a recording that wants ``since_ns`` begins."""
-        runs = [Runs.of(self.recording.runs(i)) for i in range(len(self.channels))]
-        return [max(int(np.searchsorted(r.read_last_ns, since_ns)) - 1, 0) for r in runs]
+        return [self.recording.row_since(i, since_ns) for i in range(len(self.channels))]
 
 
 @dataclass
@@ -162,13 +158,15 @@ class LiveRecording:
     def finish(self, recorded: Recorded) -> None:
         """Write the ordinary file, and remove the folder once that is complete.
 
+        Of a trace that keeps only its latest readings, the file gets all of them from the folder.
+
         Raises
         ------
         RecordingError
             When the file cannot be written: the folder stays.
         """
         try:
-            save(recorded, self.target)
+            save(recorded if recorded.settled is None else self._whole(recorded), self.target)
         except RecordingError as error:
             self.leave()
             hint = f"; 'pyenergy recover {self.path}' makes it again" if self.path.is_dir() else ""
@@ -176,12 +174,37 @@ class LiveRecording:
         self._stop(remove_tails=True)
         self._folder.remove()
 
-    def leave(self) -> None:
-        """Follow no more; what is there stays."""
+    def _whole(self, recorded: Recorded) -> Recorded:
+        """With every reading and mark since the start, as they lie in the folder."""
+        from .live_read import LiveReader
+
+        self._catch_up()
+        if problem := self.problem:
+            raise RecordingError(problem)
+        read = LiveReader(self.path, mapped=True).read()
+        known = {(mark.name, mark.host_ns) for mark in recorded.marks}
+        marks = [*recorded.marks, *(m for m in read.marks if (m.name, m.host_ns) not in known)]
+        return replace(
+            recorded,
+            bounds_ns=recorded.whole_ns,
+            devices={
+                name: replace(device, stats=recorded.devices[name].stats)
+                for name, device in read.devices.items()
+            },
+            marks=tuple(sorted(marks, key=lambda m: (m.start_ns, -m.end_ns))),
+            anchors=read.anchors,
+            settled=None,
+        )
+
+    def _catch_up(self) -> None:
         for followed in self._followed:
             with contextlib.suppress(RuntimeError):
                 followed.source.stream.drain()
                 _core.write_live(followed.source.recording)
+
+    def leave(self) -> None:
+        """Follow no more; what is there stays."""
+        self._catch_up()
         # Without the folder nobody finds them.
         self._stop(remove_tails=not self.path.is_dir())
         self._folder.close()

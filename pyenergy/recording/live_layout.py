@@ -55,6 +55,7 @@ __all__ = [
     "SLOT",
     "VERSION",
     "boot_id",
+    "map_rows",
     "read_rows",
     "read_tail",
     "sealed",
@@ -109,6 +110,21 @@ def read_rows(path: Path, seed: int, *, start: int = 0, alive: bool = False) -> 
             rows = _sound(file, seed, start, counted if alive else there, counted, path)
     except OSError as error:
         raise RecordingError(f"cannot read {path}: {error.strerror or error}") from error
+    return rows
+
+
+def map_rows(path: Path) -> NDArray[Any]:
+    """The rows that the file counts, on disk and unchecked.
+
+    Raises
+    ------
+    RecordingError
+        When it cannot be mapped.
+    """
+    try:
+        rows: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise RecordingError(f"cannot read {path}: {error}") from error
     return rows
 
 

@@ -15,7 +15,7 @@ from ..errors import RecordingError
 from .check import check
 from .clock_anchor import ClockAnchor, ClockAnchors
 from .live_folder import LOG, META, Owner, is_live_folder, owner_of
-from .live_layout import FORMAT, ROW, VERSION, boot_id, read_rows, read_tail, unsealed
+from .live_layout import FORMAT, ROW, VERSION, boot_id, map_rows, read_rows, read_tail, unsealed
 from .live_log import read_log
 from .live_resume import resumed
 from .marks import Mark
@@ -41,13 +41,17 @@ def load_live(folder: Path) -> Recorded:
 class LiveReader:
     """Reads a folder again and again; rows that were read before are not read again.
 
+    ``mapped``: of a folder of this very process, whose rows are looked at where they lie on disk:
+    they are not checked, and need not fit into memory.
+
     Raises
     ------
     RecordingError
         When it is no live recording, or damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, mapped: bool = False) -> None:
+        self._mapped = mapped
         if not is_live_folder(folder):
             raise RecordingError(f"{folder} is a folder, and not one of a live recording")
         self.folder = folder
@@ -121,7 +125,8 @@ class LiveReader:
             extra={k: v for entry in log for k, v in entry.get("extra", {}).items()},
         )
         try:
-            check(recorded)
+            if not self._mapped:
+                check(recorded)
         except RecordingError as error:
             raise RecordingError(f"{self.folder} is damaged: {error}") from None
         return recorded
@@ -133,7 +138,7 @@ class LiveReader:
         identity["notes"] = tuple(identity["notes"])
         channels = entry["channels"]
         rows = [self._channel_rows(channel) for channel in channels.values()]
-        runs = [_columns(found) for found in rows]
+        runs = [_columns(found, self._mapped) for found in rows]
         if self.owner is None:
             tail = self._tail(device_id, entry["tail"], notes)
             if tail is not None:
@@ -157,6 +162,8 @@ class LiveReader:
         file, seed = channel["file"], int(channel["seed"])
         known = self._rows.get(file, np.zeros(0, ROW))[:-1]
         path = self._inside(file)
+        if self._mapped:
+            return map_rows(path)
         try:
             new = read_rows(path, seed, start=len(known), alive=self.owner is not None)
         except RecordingError:
@@ -226,7 +233,9 @@ def _items(meta: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return list(meta["devices"].items())
 
 
-def _columns(rows: Any) -> Runs:
+def _columns(rows: Any, mapped: bool) -> Runs:
+    if mapped:
+        return Runs(**{name: rows[name] for name in Runs.names()})
     columns = {name: np.ascontiguousarray(rows[name]) for name in Runs.names()}
     for column in columns.values():
         column.setflags(write=False)

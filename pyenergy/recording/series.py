@@ -61,6 +61,19 @@ class Runs:
         last = int(np.searchsorted(self.t_first_ns, end_ns, side="right")) + 1
         return Runs(**{name: getattr(self, name)[first:last] for name in self.names()})
 
+    def copied(self, first: int, last: int) -> Runs:
+        """Rows [first, last) in memory of their own."""
+        return Runs(**{name: getattr(self, name)[first:last].copy() for name in self.names()})
+
+    def after(self, before: Runs, silent: bool) -> Runs:
+        """``before`` and these: copies. ``silent``: nothing is known of the time in between."""
+        joined = {n: np.concatenate([getattr(before, n), getattr(self, n)]) for n in self.names()}
+        if silent:
+            joined["flags"][len(before) : len(before) + 1] |= np.uint32(_core.FLAG_GAP_BEFORE)
+        for column in joined.values():
+            column.setflags(write=False)
+        return Runs(**joined)
+
 
 @dataclass(frozen=True)
 class ChannelMeta:

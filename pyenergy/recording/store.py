@@ -12,7 +12,11 @@ all; files without these members have their anchors in ``meta``. Where operation
 ``meta`` has ``operations`` (names, devices, layers and operators, in the order of their indices)
 and the members ``operations/start_ns``, ``.../end_ns``, ``.../stream`` (int64), ``.../name``,
 ``.../device``, ``.../layer`` and ``.../operator`` (int32 indices), ``.../begins`` (bool) hold
-them. A reader must refuse a larger ``version``.
+them.
+
+Layout, version 2, is written where only the latest readings were kept, and is otherwise version 1:
+``bounds_ns`` is what the readings are of, and ``settled`` in ``meta`` (`Settled.described`) has the
+energy of what came before. A reader must refuse a larger ``version``.
 """
 
 from __future__ import annotations
@@ -36,12 +40,13 @@ from .marks import Mark
 from .operations import Operations
 from .recorded import Recorded
 from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
+from .settled import Settled
 from .whole_file import whole_file
 
 __all__ = ["FORMAT", "VERSION", "beside", "described", "load", "save"]
 
 FORMAT = "pyenergy-recording"
-VERSION = 1
+VERSION = 2  # of a file that has all its readings: 1
 _ANCHOR_COLUMNS = ("mono_ns", "real_ns", "width_ns")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how archives begin; the second has nothing in it
 _PROFILES = (b"\x1f\x8b", b"SQLite format 3\0", b"{", b"[")  # how gzip, Nsight's and Kineto's do
@@ -166,10 +171,10 @@ def _begins_as_recording(head: bytes, path: Path) -> None:
 
 def described(recorded: Recorded) -> dict[str, Any]:
     """All but the readings, the anchors and the operations, as JSON values."""
-    operations = recorded.operations
+    operations, settled = recorded.operations, recorded.settled
     return {
         "format": FORMAT,
-        "version": VERSION,
+        "version": 1 if settled is None else VERSION,
         "bounds_ns": list(recorded.bounds_ns),
         "devices": {
             device_id: {
@@ -186,6 +191,7 @@ def described(recorded: Recorded) -> dict[str, Any]:
         "provenance": recorded.provenance,
         "extra": recorded.extra,
         **({} if operations is None else {"operations": operations.described()}),
+        **({} if settled is None else {"settled": settled.described()}),
     }
 
 
@@ -211,6 +217,7 @@ def _recorded(meta: Any, archive: Any, path: Path) -> Recorded:
         provenance=meta["provenance"],
         extra=meta["extra"],
         operations=Operations.read(meta["operations"], archive) if "operations" in meta else None,
+        settled=Settled.read(meta["settled"]) if "settled" in meta else None,
     )
 
 

@@ -36,7 +36,7 @@ def phases_table(trace: Trace) -> str:
             "<p>Energies of phases are not given: they would be without "
             f"{safe(', '.join(trace.unreadable))}.</p>"
         )
-    low = trace.bounds_ns[0]
+    low = trace.kept_ns[0]
     rows = []
     for row in trace.spans().iter_rows(named=True):
         name = f'<span class="in" style="--d:{row["depth"]}">{safe(row["name"])}</span>'

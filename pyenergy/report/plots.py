@@ -35,7 +35,7 @@ def power_plot(trace: Trace, path: str | os.PathLike[str]) -> Path:
     """
     figure = _figure(9, 3.6)
     axes = figure.add_subplot()
-    start, end = trace.bounds_ns
+    start, end = trace.kept_ns
     for name in trace.channels:
         if name.endswith("/power"):
             _draw_series(axes, trace, name, start)

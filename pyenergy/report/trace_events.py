@@ -169,7 +169,7 @@ def _args(**values: float | str | int | None) -> str:
 
 def _model(trace: Trace, name: str, writer: _Writer) -> Iterator[str]:
     """The power whose integral is the device's energy: its mean between two knots."""
-    low, high = trace.bounds_ns
+    low, high = trace.kept_ns
     model = trace._evaluated().models[name]
     curve = weighted_sum([(part, 1.0) for part in model.curves()], low, high)
     times = np.unique(curve.knots()[0])
@@ -219,7 +219,7 @@ def unread(runs: Runs, gap_ns: int, bounds: tuple[int, int]) -> tuple[Times, Tim
 
 def _marks(trace: Trace, writer: _Writer) -> Iterator[str]:
     marks = sorted(trace.marks, key=lambda m: (m.start_ns, -m.end_ns))
-    low, high = trace.bounds_ns
+    low, high = trace.kept_ns
     inside = [m for m in marks if m.start_ns >= low and m.end_ns <= high]
     starts = np.array([m.start_ns for m in inside], np.int64)
     ends = np.array([m.end_ns for m in inside], np.int64)
