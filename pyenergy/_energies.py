@@ -58,6 +58,8 @@ class DeviceEnergies:
         and the difference of the counter held between its updates.
     cut : bool
         The bounds are a part of a trace: what ran goes on beyond them.
+    periods : dict, optional
+        See `fuse`.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class DeviceEnergies:
         profile: Profile | None = None,
         method: str = "model",
         cut: bool = False,
+        periods: dict[str, float] | None = None,
     ) -> None:
         self.device = device
         self.bounds_ns = bounds_ns
@@ -102,7 +105,7 @@ class DeviceEnergies:
             and method == "model"
             and not isinstance(model, CounterModel)
         ):
-            self._fusion = fuse(counter, device.runs[channel], model)
+            self._fusion = fuse(counter, device.runs[channel], model, periods)
             if self._fusion is not None and self._fusion.weight > 0:
                 self.method += f", energy counter ({device.channels['energy'].source})"
 

@@ -62,8 +62,16 @@ class Evaluation:
     _attributed: dict[str, Attributed] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, recorded: Recorded, profile: Profile | None, method: str) -> Evaluation:
+    def of(
+        cls,
+        recorded: Recorded,
+        profile: Profile | None,
+        method: str,
+        periods: dict[str, dict[str, float]] | None = None,
+    ) -> Evaluation:
         """Model every device; ``profile``: in place of the calibrations that were recorded.
+
+        ``periods``: by device, what an evaluation before found of its sensors' update periods.
 
         Raises
         ------
@@ -90,7 +98,13 @@ class Evaluation:
                 if recorded.settled is not None:  # nothing usable came since
                     bounds = recorded.settled.until_ns(name, method), bounds[1]
                 models[name] = DeviceEnergies(
-                    device, bounds, told, known, method, cut=recorded.settled is not None
+                    device,
+                    bounds,
+                    told,
+                    known,
+                    method,
+                    cut=recorded.settled is not None,
+                    periods=None if periods is None else periods.setdefault(name, {}),
                 )
             except NoReadingsError as error:
                 unreadable[name] = str(error)

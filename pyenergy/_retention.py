@@ -25,8 +25,8 @@ SHORTEST_S = 10.0
 LONGEST_S = 366 * 86_400.0
 _UNITS_S = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
-# Readings stay until a part of this size has left the time that is kept: it is evaluated as one.
-_PARTS = 4
+# Readings stay until a part as long as what is kept, and no longer than this, can be evaluated as
+# one behind it.
 _LONGEST_PART_NS = 600 * NS_PER_S
 
 
@@ -79,8 +79,9 @@ class Retention:
     def __init__(self, keep_ns: int, start_ns: int, margin_ns: int) -> None:
         self.keep_ns = keep_ns
         self.margin_ns = margin_ns
-        self.part_ns = min(max(keep_ns // _PARTS, 2 * margin_ns), _LONGEST_PART_NS)
+        self.part_ns = min(max(keep_ns, 2 * margin_ns), _LONGEST_PART_NS)
         self.kept_ns = start_ns  # readings are kept from here on
+        self._periods: dict[str, dict[str, float]] = {}
         self._settled = Settled(start_ns, start_ns, keep_ns / NS_PER_S)
 
     @property
@@ -98,7 +99,7 @@ class Retention:
         """What is settled once this block is, which begins where the kept readings do."""
         from ._settled import settle
 
-        return settle(self._settled, block)
+        return settle(self._settled, block, self._periods)
 
     def settle(self, settled: Settled) -> None:
         """Readings from before its end are needed no more (but for the margin)."""

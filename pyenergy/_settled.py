@@ -34,11 +34,13 @@ _MOST_NAMES = 1000  # names of marks that are remembered apart
 OTHERS = "(other marks)"
 
 
-def settle(before: Settled, block: Recorded) -> Settled:
+def settle(
+    before: Settled, block: Recorded, periods: dict[str, dict[str, float]] | None = None
+) -> Settled:
     """``before`` with one more block, whose bounds begin where it ended.
 
     Of a device that gave nothing usable by a method, nothing is settled by it: its next block is
-    the longer. Marks of the block may reach outside it.
+    the longer. Marks of the block may reach outside it. ``periods``: see `Evaluation.of`.
     """
     from ._trace import Trace
 
@@ -46,7 +48,7 @@ def settle(before: Settled, block: Recorded) -> Settled:
     devices = dict(before.devices)
     whole = Trace(replace(block, settled=None))
     for method in METHODS:
-        evaluated = Evaluation.of(replace(block, settled=before), None, method)
+        evaluated = Evaluation.of(replace(block, settled=before), None, method, periods)
         for name, model in evaluated.models.items():
             energy = model.energy(before.until_ns(name, method), end_ns)
             entry = devices.get(name, DeviceTally())

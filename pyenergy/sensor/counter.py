@@ -162,9 +162,21 @@ class Fusion:
         return [said + "as a card's gain can make them, which the uncertainty has anyway"]
 
 
-def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusion | None:
-    """Compare a counter with a model of the readings; None when it moved too little."""
-    clock = fit_clock(counter)
+def fuse(
+    counter: Runs,
+    power: Runs,
+    model: ActivityModel | PowerModel,
+    periods: dict[str, float] | None = None,
+) -> Fusion | None:
+    """Compare a counter with a model of the readings; None when it moved too little.
+
+    ``periods``: update periods of the two (``counter``, ``power``, ns) as they were found before;
+    those that are found are written there.
+    """
+    periods = {} if periods is None else periods
+    clock = fit_clock(counter, near_ns=periods.get("counter", 0.0))
+    if clock is not None:
+        periods["counter"] = clock.period_ns
     t, total, whole = _edges(counter, clock, model.start_ns, model.end_ns)
     if len(t) < FEWEST_UPDATES:
         return None
@@ -172,7 +184,7 @@ def fuse(counter: Runs, power: Runs, model: ActivityModel | PowerModel) -> Fusio
         return None
     use = whole[1:]
     edge_u_s, quantum_j = _edge_u_s(counter, clock), _quantum_j(total)
-    kind = told(t, np.diff(total), use, power, model, edge_u_s, quantum_j)
+    kind = told(t, np.diff(total), use, power, model, edge_u_s, quantum_j, periods)
     # What it counted at a tick had happened a delay before.
     t = t - round(kind.delay_s * NS_PER_S)
     inside = t >= model.start_ns

@@ -70,6 +70,7 @@ def told(
     model: ActivityModel | PowerModel,
     edge_u_s: float,
     quantum_j: float,
+    periods: dict[str, float],
 ) -> Kind:
     """Tell it.
 
@@ -89,8 +90,10 @@ def told(
         Standard uncertainty of an update's time, s.
     quantum_j : float
         The counter's smallest step, J.
+    periods : dict
+        See `fuse`.
     """
-    sums = _added_up(power, t)
+    sums = _added_up(power, t, periods)
     if sums is None:
         return Kind("undecided")
     if int(whole.sum()) < FEWEST_UPDATES:
@@ -120,11 +123,12 @@ def _miss(off: Floats) -> float:
     return float(np.sqrt(np.mean(off[: max(1, int(0.9 * len(off)))] ** 2)))
 
 
-def _added_up(power: Runs, t: Times) -> list[Floats] | None:
+def _added_up(power: Runs, t: Times, periods: dict[str, float]) -> list[Floats] | None:
     """Update period times the readings of each increment, by convention; None without a clock."""
-    clock = fit_clock(power)
+    clock = fit_clock(power, near_ns=periods.get("power", 0.0))
     if clock is None:
         return None
+    periods["power"] = clock.period_ns
     updates = updates_of(power, clock)
     period_s = np.diff(updates.t_ns, prepend=updates.t_ns[:1]) / NS_PER_S
     if len(period_s) > 1:

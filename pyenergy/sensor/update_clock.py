@@ -20,6 +20,7 @@ __all__ = ["UpdateClock", "Updates", "fit_clock", "updates_of"]
 
 _MIN_CHANGES = 5
 _FIRST_CHANGES = 64  # the search for the period looks at these; the rest extends the fit
+_EXPECTED, _NEAR = 0.3, 0.005  # how far a period may be from what it should be, from what it was
 _MOST_CANDIDATES = 40_000
 
 
@@ -115,7 +116,7 @@ class _Brackets:
         return self.upper - self.lower
 
 
-def fit_clock(runs: Runs, period_ns: float = 0.0) -> UpdateClock | None:
+def fit_clock(runs: Runs, period_ns: float = 0.0, near_ns: float = 0.0) -> UpdateClock | None:
     """Recover the update clock of a reading.
 
     A change lies between the last poll that saw the old value and the first that saw the new one.
@@ -131,6 +132,9 @@ def fit_clock(runs: Runs, period_ns: float = 0.0) -> UpdateClock | None:
         Readings of a channel.
     period_ns : float
         Expected period, ns, searched for within 30 %; 0 where nothing is known.
+    near_ns : float
+        Period that the same sensor had before, ns: looked for at first, and within 0.5 %; it saves
+        the search. 0 where it has not been found yet.
 
     Returns
     -------
@@ -146,8 +150,9 @@ def fit_clock(runs: Runs, period_ns: float = 0.0) -> UpdateClock | None:
     gaps = np.diff(brackets.middle)
     if float(np.median(gaps)) < 2.5 * float(np.median(brackets.width)):
         return None
-    for expected in (period_ns, 0.0) if period_ns > 0 else (0.0,):
-        fit = _grow(brackets, _search(brackets, expected))
+    spreads = {near_ns: _NEAR, period_ns: _EXPECTED, 0.0: _EXPECTED}
+    for expected in dict.fromkeys([*(p for p in (near_ns, period_ns) if p > 0), 0.0]):
+        fit = _grow(brackets, _search(brackets, expected, spreads[expected]))
         if fit is not None:
             t0, period, u_t0, u_period, scatter, bad = fit
             return UpdateClock(t0, period, u_t0, u_period, scatter, len(gaps) + 1, bad, origin)
@@ -168,13 +173,13 @@ def _brackets(runs: Runs, origin: int) -> tuple[_Brackets, NDArray[np.int64]]:
     return _Brackets(lower, upper), np.flatnonzero(fresh) + 1
 
 
-def _search(brackets: _Brackets, expected: float) -> float:
+def _search(brackets: _Brackets, expected: float, spread: float) -> float:
     """The period whose phases agree best over the first changes; the largest of equals."""
     middle, width = brackets.middle[:_FIRST_CHANGES], brackets.width[:_FIRST_CHANGES]
     gaps = np.diff(middle)
     poll = float(np.median(width))
     if expected > 0:
-        low, high = 0.7 * expected, 1.3 * expected
+        low, high = (1 - spread) * expected, (1 + spread) * expected
     else:
         short = float(np.quantile(gaps, 0.1))
         near = gaps[(gaps >= 0.99 * short - poll) & (gaps < 1.5 * short + poll)]
