@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import numpy as np
 from ._energies import METHODS
 from ._energy import Energy
 from ._evaluation import Evaluation
-from .errors import NoReadingsError
+from ._phases import UNMARKED
 from .recording.settled import DeviceTally, PhaseTally, Settled, Tally
 from .sensor.terms import CARD_TERMS, WindowTerms
 from .units import NS_PER_S
@@ -65,12 +64,13 @@ def settle(
         marks=before.marks + len(ended),
         devices=devices,
     )
-    try:
-        peak_w = whole.peak_power_w
-        peak_w = peak_w if math.isnan(before.peak_w) else max(before.peak_w, peak_w)
-        return replace(after, peak_w=peak_w, phases=_phases(before, whole, ended))
-    except NoReadingsError:
+    if whole.unreadable:  # neither is known without one of them
         return replace(after, untold_s=before.untold_s + whole.duration_s)
+    return replace(
+        after,
+        peak_w=float(np.fmax(whole.peak_power_w, before.peak_w)),
+        phases=_phases(before, whole, ended),
+    )
 
 
 def joined(settled: Settled, device: str, method: str, later: Energy) -> Energy:
@@ -144,6 +144,11 @@ def _kind(note: str) -> str:
 def _phases(before: Settled, whole: Trace, ended: list[str]) -> dict[str, PhaseTally]:
     """Energies by name of the marks, and of the time without one."""
     phases = dict(before.phases)
+    if not whole.recorded.marks:
+        found = whole._evaluated().windows(*([t] for t in whole.bounds_ns), None)
+        joules, u, u_same_card = (float(x[0]) for x in found)
+        rest = PhaseTally(1, whole.duration_s, joules, u, u_same_card)
+        return {**phases, UNMARKED: phases.get(UNMARKED, PhaseTally()).plus(rest)}
     for row in whole.phases().iter_rows(named=True):
         name = row["name"]
         if name not in phases and len(phases) >= _MOST_NAMES:
