@@ -43,6 +43,7 @@ __all__: list[str] = [
     "counters",
     "enumerate",
     "follow",
+    "gpu_use",
     "live_header",
     "now_ns",
     "open_channels",
@@ -53,6 +54,7 @@ __all__: list[str] = [
     "resume_counter",
     "resume_run",
     "resumed_recording",
+    "run_delay",
     "sensor_architectures",
     "sensor_prior",
     "sim_presets",
@@ -852,6 +854,20 @@ class SimCard:
         at_ns: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
     def set_power_law(self, alpha: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    def set_processes(
+        self,
+        processes: collections.abc.Sequence[
+            tuple[
+                typing.SupportsInt | typing.SupportsIndex,
+                typing.SupportsInt | typing.SupportsIndex,
+                typing.SupportsInt | typing.SupportsIndex,
+                typing.SupportsInt | typing.SupportsIndex,
+            ]
+        ],
+    ) -> None:
+        """
+        (pid, sm_percent, memory_percent, memory_bytes) each: who works on the card from now on.
+        """
     def set_thermal(
         self,
         leak: typing.SupportsFloat | typing.SupportsIndex,
@@ -934,6 +950,16 @@ def follow(
     """
     Write the recording to new files from now on: (path, seed, first row) of each channel.
     OSError when one cannot be made.
+    """
+
+def gpu_use(
+    uuid: str, after_us: typing.SupportsInt | typing.SupportsIndex
+) -> dict[str, typing.Any]:
+    """
+    What NVML tells of the processes on a GPU: 'samples' later than `after_us` (us of Unix
+    time) as (pid, stamp_us, sm_percent, memory_percent), 'running' pids, 'lists_running',
+    and a 'problem' where there can be no samples. pids are the host's. RuntimeError where
+    NVML does not load or does not know the GPU.
     """
 
 def live_header(what: str, rows: typing.SupportsInt | typing.SupportsIndex) -> bytes:
@@ -1027,6 +1053,12 @@ def resumed_recording(
 ) -> Recording:
     """
     An empty recording of channels given as dicts of their fields, to be filled by hand.
+    """
+
+def run_delay() -> tuple[int, int]:
+    """
+    (ns that this thread has waited for a processor, times that it was given one) since it
+    began, as the kernel counts them; (-1, -1) where it does not tell.
     """
 
 def sensor_architectures() -> list[str]:

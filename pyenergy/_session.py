@@ -233,13 +233,17 @@ class Session:
 
     def step(self, device: int, polls: int) -> None:
         """In simulated time: poll a device so often. Any thread, one for each device."""
-        self._taps[device].shared.stream.run_inline(polls)
+        self._own_taps()[device].shared.stream.run_inline(polls)
+
+    def _own_taps(self) -> list[Tap]:
+        """Those that read themselves: all, unless other processes share the samplers."""
+        return [t for t in self._taps if isinstance(t, Tap)]
 
     def _follow(self, live: LiveRecording) -> None:
         since_ns = _core.now_ns() - max((t.margin_ns for t in self._taps), default=0)
         live.notes += self.notes
         live.follow(
-            [t.source for t in self._taps if isinstance(t, Tap)],
+            [t.source for t in self._own_taps()],
             since_ns,
             self._facts(),
             self.edges is not None,
@@ -388,7 +392,7 @@ class Session:
         )
 
     def _let_go(self, needs_ns: int) -> None:
-        for tap in self._taps:
+        for tap in self._own_taps():
             tap.let_go(needs_ns)
             if self._clocks:
                 tap.shared.forget(self._now_ns())

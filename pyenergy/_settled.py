@@ -145,7 +145,8 @@ def _phases(before: Settled, whole: Trace, ended: list[str]) -> dict[str, PhaseT
     """Energies by name of the marks, and of the time without one."""
     phases = dict(before.phases)
     if not whole.recorded.marks:
-        found = whole._evaluated().windows(*([t] for t in whole.bounds_ns), None)
+        start_ns, end_ns = whole.bounds_ns
+        found = whole._evaluated().windows([start_ns], [end_ns], None)
         joules, u, u_same_card = (float(x[0]) for x in found)
         rest = PhaseTally(1, whole.duration_s, joules, u, u_same_card)
         return {**phases, UNMARKED: phases.get(UNMARKED, PhaseTally()).plus(rest)}
