@@ -61,10 +61,11 @@ class NodeView:
         -------
         polars.DataFrame
             ``device``, ``pid`` (null for what is no process), ``name``, ``kind`` (``process``,
-            ``other``, ``static``, ``device``), ``busy_s`` (CPU time, or time with a kernel),
-            ``energy_j``, its standard uncertainty ``u_j``, ``share`` of the device and
-            ``apportionment`` (how). ``energy_j`` adds up to each device's energy. Devices that
-            cannot be shared are one row, ``(device)``, and `process_notes` says why.
+            ``other``, ``static``, ``device``, ``unread``), ``busy_s`` (CPU time, or time
+            with a kernel), ``energy_j``, its standard uncertainty ``u_j``, ``share`` of the device
+            and ``apportionment`` (how). ``energy_j`` adds up to each device's energy. Devices that
+            cannot be shared are one row, ``(device)``, and `process_notes` says why; those that
+            gave no energy have a row without one.
 
         Raises
         ------

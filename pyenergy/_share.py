@@ -59,8 +59,12 @@ class _Shared:
         with self.lock:
             if self.folder.lead():
                 if not self.folder.is_wanted():  # of others, long ago
-                    self.folder.remove(self.folder.recordings())
-                self._begin()
+                    self.folder.remove_recordings()
+                try:
+                    self._begin()
+                except BaseException:
+                    self.folder.close()
+                    raise
 
     def step(self) -> bool:
         """Read the device if nobody does; False once nobody needs that any more."""
@@ -80,15 +84,14 @@ class _Shared:
             self.users += change
 
     def _begin(self) -> None:
-        tap = Tap(self.device, self.sampling)
-        live = LiveRecording(self.folder.next_target())
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.folder.follow)  # another may do better
+            tap = Tap(self.device, self.sampling)
+            undo.callback(tap.release)
+            live = LiveRecording(self.folder.next_target())
+            undo.callback(live.discard)
             live.follow([tap.source], _core.now_ns() - tap.margin_ns, {})
-        except RecordingError:
-            live.discard()
-            tap.release()
-            self.folder.follow()
-            raise
+            undo.pop_all()
         live.start(_core.now_ns())
         self.tap, self._live = tap, live
 
@@ -100,7 +103,7 @@ class _Shared:
                 self._live.leave()
                 self.tap.release()
             if last:
-                self.folder.remove(self.folder.recordings())
+                self.folder.remove_recordings()
             self.tap = self._live = None
             self.folder.close()
 

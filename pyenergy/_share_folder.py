@@ -109,9 +109,9 @@ class ShareFolder:
         numbers = [int(p.name[len(self._key) + 1 : -len(SUFFIX)]) for p in self.recordings()]
         return self._folder / f"{self._key}-{max(numbers, default=0) + 1:06d}"
 
-    def remove(self, recordings: Iterable[Path]) -> None:
-        """Recordings that nobody wants any more, with their tails."""
-        for path in recordings:
+    def remove_recordings(self) -> None:
+        """All of them, with their tails, and what was left half made: nobody wants them."""
+        for path in self._folder.glob(f"{self._key}-*"):
             with contextlib.suppress(Exception):  # damaged: only its files are removed
                 for tail in LiveReader(path).tails():
                     tail.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ void find_identity(NvmlApi& api) {
        {"nvmlDeviceGetPciInfo_v3", "nvmlDeviceGetPciInfo_v2", "nvmlDeviceGetPciInfo"});
   find(lib, api.architecture, {"nvmlDeviceGetArchitecture"});
   find(lib, api.compute_capability, {"nvmlDeviceGetCudaComputeCapability"});
+  find(lib, api.device_by_uuid, {"nvmlDeviceGetHandleByUUID"});
   find(lib, api.core_count, {"nvmlDeviceGetNumGpuCores"});
   find(lib, api.max_clock, {"nvmlDeviceGetMaxClockInfo"});
   find(lib, api.persistence, {"nvmlDeviceGetPersistenceMode"});

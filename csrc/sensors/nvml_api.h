@@ -30,6 +30,7 @@ struct NvmlApi {
   Function<Device, nvmlPciInfo_t*> pci_info = nullptr;
   Function<Device, nvmlDeviceArchitecture_t*> architecture = nullptr;
   Function<Device, int*, int*> compute_capability = nullptr;
+  Function<const char*, Device*> device_by_uuid = nullptr;
   Function<Device, unsigned*> core_count = nullptr;
   Function<Device, nvmlClockType_t, unsigned*> max_clock = nullptr;
   Function<Device, nvmlEnableState_t*> persistence = nullptr;

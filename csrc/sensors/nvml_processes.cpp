@@ -16,8 +16,8 @@ static_assert(sizeof(nvmlProcessUtilizationSample_t) == 32);
 static_assert(sizeof(nvmlProcessInfo_t) == 24);
 static_assert(sizeof(nvmlProcessInfo_v1_t) == 16);
 
-constexpr unsigned kRoom = 64;  // grows when a GPU has more processes
-constexpr int kTries = 4;       // others may start meanwhile
+constexpr unsigned kRoom = 8;  // grows when a GPU has more processes
+constexpr int kTries = 4;      // others may start meanwhile
 
 // A list by NVML's way of two calls: room in, number out.
 template <typename Row, typename Ask>
@@ -33,6 +33,10 @@ nvmlReturn_t list(std::vector<Row>& rows, Ask&& ask) {
 }
 
 nvmlDevice_t device_of(const NvmlApi& api, const std::string& uuid) {
+  nvmlDevice_t found = nullptr;
+  if (api.device_by_uuid != nullptr && api.device_by_uuid(uuid.c_str(), &found) == NVML_SUCCESS) {
+    return found;
+  }
   unsigned count = 0;
   api.device_count(&count);
   for (unsigned i = 0; i < count; ++i) {

@@ -36,10 +36,10 @@ class CpuUse:
         try:
             totals = cpu_totals()
         except (OSError, ValueError) as error:
-            self.problem = f"{proc_root() / 'stat'}: {error}"
+            self.problem = f"{proc_root()}/stat: {error}"
             return
         if totals.total == 0:
-            self.problem = f"{proc_root() / 'stat'} counts no CPU time here (a sandbox)"
+            self.problem = f"{proc_root()}/stat counts no CPU time here (a sandbox)"
             return
         self._units = totals.processors
         begins = self._first is None

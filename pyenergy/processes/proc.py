@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 __all__ = ["TICK_S", "CpuTotals", "ProcessTicks", "cpu_totals", "descendants", "process_ticks"]
 
 TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 """Resolution of all these times, s."""
+
+_CHUNK = 1 << 14  # bytes
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,21 @@ class ProcessTicks:
     ended: int
 
 
-def proc_root() -> Path:
-    return Path(os.environ.get("PYENERGY_PROC_ROOT") or "/proc")
+def proc_root() -> str:
+    return os.environ.get("PYENERGY_PROC_ROOT") or "/proc"
+
+
+def _read(path: str) -> bytes:
+    """A whole file: without buffers and objects, as this is done for many."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = part = os.read(file, _CHUNK)
+        while part:
+            part = os.read(file, _CHUNK)
+            text += part
+        return text
+    finally:
+        os.close(file)
 
 
 def cpu_totals() -> CpuTotals:
@@ -66,24 +80,28 @@ def cpu_totals() -> CpuTotals:
     OSError, ValueError
         When it cannot be read, or is none.
     """
-    lines = (proc_root() / "stat").read_text().splitlines()
-    words = lines[0].split() if lines else []
-    if len(words) < 8 or words[0] != "cpu":
+    lines = _read(f"{proc_root()}/stat").split(b"\n")
+    words = lines[0].split()
+    if len(words) < 8 or words[0] != b"cpu":
         raise ValueError("it does not begin with the times of all processors")
     ticks = [int(word) for word in words[1:8]]  # guests are in user time already
-    processors = sum(line.startswith("cpu") for line in lines[1:])
+    processors = sum(line.startswith(b"cpu") for line in lines[1:])
     return CpuTotals(sum(ticks) - ticks[3] - ticks[4], sum(ticks), max(processors, 1))
 
 
 def process_ticks(pid: int) -> ProcessTicks | None:
     """One process now; None: there is none (any more)."""
     try:
-        text = (proc_root() / str(pid) / "stat").read_bytes().decode(errors="replace")
-        name, _, rest = text.partition("(")[2].rpartition(")")
+        text = _read(f"{proc_root()}/{pid}/stat")
+        name, _, rest = text.partition(b"(")[2].rpartition(b")")
         words = rest.split()
         user, system, ended_user, ended_system = (int(word) for word in words[11:15])
         return ProcessTicks(
-            pid, int(words[19]), name, user + system, max(ended_user, 0) + max(ended_system, 0)
+            pid,
+            int(words[19]),
+            name.decode(errors="replace"),
+            user + system,
+            max(ended_user, 0) + max(ended_system, 0),
         )
     except (OSError, ValueError, IndexError):
         return None
@@ -91,7 +109,7 @@ def process_ticks(pid: int) -> ProcessTicks | None:
 
 def descendants(pid: int) -> list[int]:
     """``pid`` and its children, and theirs, now."""
-    told = (proc_root() / str(pid) / "task" / str(pid) / "children").exists()
+    told = os.path.exists(f"{proc_root()}/{pid}/task/{pid}/children")
     parents = {} if told else _parents()  # kernels without CONFIG_PROC_CHILDREN
     found, todo = [], [pid]
     while todo:
@@ -104,16 +122,17 @@ def descendants(pid: int) -> list[int]:
 def _children(pid: int) -> list[int]:
     """Children of all its threads; a process that has ended has none."""
     found: list[int] = []
+    folder = f"{proc_root()}/{pid}/task"
     try:
-        threads = os.listdir(proc_root() / str(pid) / "task")
+        threads = os.listdir(folder)
     except OSError:
         return found
     for thread in threads:
         try:
-            text = (proc_root() / str(pid) / "task" / thread / "children").read_text()
+            words = _read(f"{folder}/{thread}/children").split()
         except OSError:
             continue
-        found += [int(word) for word in text.split() if word.isdecimal()]
+        found += [int(word) for word in words if word.isdigit()]
     return found
 
 
@@ -124,7 +143,7 @@ def _parents() -> dict[int, list[int]]:
         if not name.isdecimal():
             continue
         try:
-            words = (proc_root() / name / "stat").read_bytes().rpartition(b")")[2].split()
+            words = _read(f"{proc_root()}/{name}/stat").rpartition(b")")[2].split()
             found.setdefault(int(words[1]), []).append(int(name))
         except (OSError, ValueError, IndexError):
             continue

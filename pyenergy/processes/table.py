@@ -67,7 +67,9 @@ def process_table(
         if device.name in uses:
             rows += _shared(evaluated, device, uses[device.name], static, idle_w)
         else:
-            rows.append(_whole(device))
+            rows.append(_whole(device.members, device.joules, device.u_j))
+    # What gave no energy has none to share, and is not nothing.
+    rows += [_whole((name,), None, None) for name in evaluated.unreadable]
     types = {n: pl.Float64 if n in _FLOATS else pl.String for n in _SCHEMA} | {"pid": pl.Int64}
     return pl.DataFrame(rows, schema=types)
 
@@ -116,16 +118,16 @@ def _devices(evaluated: Evaluation) -> list[_Device]:
     return found
 
 
-def _whole(device: _Device) -> dict[str, Any]:
+def _whole(members: tuple[str, ...], joules: float | None, u_j: float | None) -> dict[str, Any]:
     return {
-        "device": "+".join(device.members),
+        "device": "+".join(members),
         "pid": None,
         "name": "(device)",
-        "kind": "device",
+        "kind": "unread" if joules is None else "device",
         "busy_s": None,
-        "energy_j": device.joules,
-        "u_j": device.u_j,
-        "share": 1.0 if device.joules else None,
+        "energy_j": joules,
+        "u_j": u_j,
+        "share": 1.0 if joules else None,
         "apportionment": "none: the whole device",
     }
 

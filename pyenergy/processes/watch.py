@@ -24,6 +24,7 @@ CPU = "cpu"  # all packages together: a process is on any of them
 
 _PERIOD_S = 0.2
 _LONGEST_S = 5.0
+_LONGEST_WAIT_S = 0.5
 _MOST_SHARE = 5e-3  # of a core; with many processes it looks more rarely
 
 
@@ -49,6 +50,7 @@ class ProcessWatch:
                 self._whole[device.id] = _why_not(device)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        self._stuck = False
 
     def start(self) -> None:
         """Begin to watch."""
@@ -63,12 +65,18 @@ class ProcessWatch:
         """Look for the last time."""
         self._over.set()
         if self._thread is not None:
-            self._thread.join(_LONGEST_S)
+            self._thread.join(_LONGEST_WAIT_S)
+            if self._thread.is_alive():
+                self._stuck = True  # a call of the driver does not return: whoever leaves goes on
+                return
         self._sample()
 
     def described(self) -> dict[str, Any]:
         """What was seen: ``use`` by device and ``whole``, those that cannot be shared and why."""
         use, whole = {}, dict(self._whole)
+        if self._stuck:
+            why = "the thread that watches processes did not answer when the trace ended"
+            return {"use": {}, "whole": whole | dict.fromkeys(self._uses, why)}
         for name, each in self._uses.items():
             usage = each.usage()
             if each.problem or len(usage.t_ns) < 2:

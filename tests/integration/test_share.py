@@ -139,6 +139,23 @@ def test_a_fork_follows_its_parent(runtime: Path, tmp_path: Path) -> None:
     assert {path.suffix for path in runtime.iterdir()} == {".lock", ".use"}
 
 
+def test_a_device_that_cannot_be_read_is_left_to_others(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = pyenergy.trace(devices="sim:ideal", share="node")
+    runtime.mkdir(mode=0o700)
+    runtime.chmod(0o500)  # root may write all the same: so the tap fails, too
+    monkeypatch.setattr("pyenergy._share.Tap", lambda *_: 1 / 0)
+    with pytest.raises((ZeroDivisionError, PermissionError)):
+        request.__enter__()
+    runtime.chmod(0o700)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime.parent))
+    with request as t:
+        pass
+    assert "read by process" in str(t)
+
+
 def test_requests_that_cannot_be_shared_are_named(tmp_path: Path) -> None:
     for options, said in (
         ({"share": "world"}, "'node' or None"),
