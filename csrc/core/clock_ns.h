@@ -16,6 +16,13 @@ inline constexpr Ns kUs = 1'000;
 inline constexpr Ns kMs = 1'000'000;
 inline constexpr Ns kSecond = 1'000'000'000;
 
+// Whatever comes from a file is a time only within 146 years of the clock's origin (Unix time up to
+// the year 2116 is): the difference of two such times never overflows.
+inline constexpr bool is_time(Ns t) noexcept {
+  constexpr Ns kBound = Ns{1} << 62;
+  return t > -kBound && t < kBound;
+}
+
 inline Ns read_clock(clockid_t id) noexcept {
   timespec ts;
   clock_gettime(id, &ts);

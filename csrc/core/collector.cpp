@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 #include <thread>
 
 #include "core/thread.h"
@@ -39,7 +40,7 @@ Recording::Checked Recording::check(const Sample& sample) noexcept {
 }
 
 void Recording::take(const Sample& sample) noexcept {
-  if (sample.channel >= stores_.size()) {
+  if (sample.channel >= stores_.size() || !is_time(sample.t_ns) || !is_time(sample.read_ns)) {
     ++strangers_;
     return;
   }
@@ -52,6 +53,19 @@ void Recording::take(const Sample& sample) noexcept {
 void Recording::seal() {
   const std::lock_guard lock(mutex_);
   for (const auto& store : stores_) store->seal();
+}
+
+void Recording::resume(std::size_t channel, const Run& last) {
+  for (const Ns t : {last.t_first, last.read_first, last.t_last, last.read_last}) {
+    if (!is_time(t)) throw std::invalid_argument("a run's time is beyond 146 years");
+  }
+  stores_.at(channel)->resume(last);
+}
+
+void Recording::resume_counter(std::size_t channel, double total, std::optional<double> raw,
+                               Ns moved) {
+  if (!is_time(moved)) throw std::invalid_argument("a counter's time is beyond 146 years");
+  counters_.at(channel).resume(total, raw, moved);
 }
 
 std::uint64_t Recording::lost() const {

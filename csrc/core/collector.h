@@ -36,7 +36,8 @@ class Recording {
   // Ends the open runs of every channel. Takes the mutex itself.
   void seal();
   std::mutex& mutex() noexcept { return mutex_; }
-  // Samples that found no memory, were out of time order or name no channel. Takes the mutex.
+  // Samples that found no memory, were out of time order, name no channel or no time (is_time()).
+  // Takes the mutex.
   std::uint64_t lost() const;
 
   // Files that follow this recording until they are removed; the collector writes them each round.
@@ -48,11 +49,10 @@ class Recording {
   // Where the counters stand: a raw reading with the time of its read, for each whose latest
   // reading is usable. Takes the mutex.
   std::vector<Sample> counters() const;
-  // To take up what another process left, before the first take().
-  void resume(std::size_t channel, const Run& last) { stores_.at(channel)->resume(last); }
-  void resume_counter(std::size_t channel, double total, std::optional<double> raw, Ns moved) {
-    counters_.at(channel).resume(total, raw, moved);
-  }
+  // To take up what another process left, before the first take(). Both throw std::invalid_argument
+  // for what is no time.
+  void resume(std::size_t channel, const Run& last);
+  void resume_counter(std::size_t channel, double total, std::optional<double> raw, Ns moved);
 
  private:
   struct Checked {

@@ -7,6 +7,11 @@
 #include <limits>
 
 namespace pyenergy {
+namespace {
+
+constexpr double kMostCounts = 18446744073709551616.0;  // of 64 bits: sums stay finite
+
+}  // namespace
 
 CounterUnwrap::CounterUnwrap(const Channel& channel)
     : scale_(channel.scale), modulus_(channel.modulus), max_rate_(channel.valid_max) {}
@@ -25,7 +30,7 @@ bool CounterUnwrap::ambiguous(double rise, Ns t) const noexcept {
 }
 
 CounterUnwrap::Step CounterUnwrap::feed(double raw, Ns t) noexcept {
-  if (!std::isfinite(raw) || raw < 0.0) {
+  if (!(raw >= 0.0 && raw < kMostCounts)) {
     // The counter itself went on: the next usable reading still tells what was used meanwhile.
     return {std::numeric_limits<double>::quiet_NaN(), kInvalid};
   }

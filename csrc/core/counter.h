@@ -18,7 +18,7 @@ class CounterUnwrap {
     double total;         // SI, since the first reading; NaN when the reading is unusable
     std::uint16_t flags;  // kWrapped, kReset, kInvalid
   };
-  // A reading that is negative or not finite is kInvalid and changes nothing.
+  // A reading that is negative, not finite or beyond 64 bits is kInvalid and changes nothing.
   // A fall within a known modulus is one wrap if the implied rate is possible (Channel::valid_max
   // over the time since the counter last moved, plus one second for the counter's own tick); any
   // other fall, and a rise that no device could make, is a reset: the total stands still, the

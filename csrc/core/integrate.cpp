@@ -52,6 +52,9 @@ EnergyCurve EnergyCurve::from_runs(const RunsView& runs) {
   curve.knots_.reserve(2 * n);
   for (std::size_t i = 0; i < n; ++i) {
     if ((runs.flags[i] & (kMissing | kInvalid)) != 0 || !std::isfinite(runs.value[i])) continue;
+    for (const Ns t : {runs.t_first[i], runs.read_first[i], runs.t_last[i], runs.read_last[i]}) {
+      if (!is_time(t)) throw std::invalid_argument("a run's time is beyond 146 years");
+    }
     const Ns first = runs.t_first[i] + (runs.read_first[i] - runs.t_first[i]) / 2;
     const Ns last = runs.t_last[i] + (runs.read_last[i] - runs.t_last[i]) / 2;
     curve.append(first, runs.value[i]);
@@ -64,6 +67,7 @@ EnergyCurve EnergyCurve::from_runs(const RunsView& runs) {
 void EnergyCurve::append(Ns t, double y) {
   // Brackets of neighbouring reads may overlap by a little; time never runs backwards.
   if (!knots_.empty()) t = std::max(t, knots_.back().t);
+  if (!is_time(t)) throw std::invalid_argument("a knot's time is beyond 146 years");
   knots_.push_back({t, y, 0.0, 0.0});
 }
 

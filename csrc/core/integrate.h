@@ -23,7 +23,8 @@ struct RunsView {
 // microsecond loses no digits to the total of a week.
 class EnergyCurve {
  public:
-  // Throws std::invalid_argument unless t is non-decreasing, y finite and the sizes agree.
+  // Throws std::invalid_argument unless t is non-decreasing, y finite and the sizes agree; like
+  // from_runs() also for what is no time (is_time()).
   EnergyCurve(std::span<const Ns> t, std::span<const double> y);
   // Step-hold where the reading was unchanged: a run is flat from the middle of its first bracket
   // to the middle of its last; between two runs the power moves linearly. Missing and invalid runs

@@ -33,6 +33,7 @@ std::string proc_path(const char* file) {
 struct Jiffies {
   std::int64_t busy = 0, total = 0;
 };
+constexpr std::int64_t kMostJiffies = std::int64_t{1} << 56;  // sums of seven do not overflow
 
 // /proc/stat, kept open. read() allocates nothing.
 class ProcStat {
@@ -71,7 +72,7 @@ class ProcStat {
       while (at < end && *at == ' ') ++at;
       std::int64_t value = 0;
       const auto [next, error] = std::from_chars(at, end, value);
-      if (error != std::errc{}) return std::nullopt;
+      if (error != std::errc{} || value < 0 || value > kMostJiffies) return std::nullopt;
       at = next;
       sum.total += value;
       const bool idle = column == 3 || column == 4;

@@ -64,8 +64,8 @@ void add_power(const Measured& measured, HwmonDevice& device, HwmonFound& found)
     Channel channel =
         hwmon_power(name, "hwmon." + device.chip + (average ? ".average" : ".input"), kMicro);
     // The time that a reading averages, in ms; how often it is renewed is not said.
-    const auto interval = average ? read_number(measured.interval) : std::nullopt;
-    if (interval && *interval > 0.0) channel.window_ns = static_cast<Ns>(*interval * 1e6);
+    const auto interval = average ? read_count(measured.interval) : std::nullopt;
+    if (interval && *interval > 0) channel.window_ns = *interval * kMs;
     device.files.push_back({.channel = std::move(channel), .number = std::move(file)});
   }
 }
@@ -119,15 +119,15 @@ void find_rails(const std::string& folder, const std::string& chip, HwmonFound& 
     if (!open_channel(volts, file.number, found)) continue;
     if (!open_channel(amperes, file.factor, found)) continue;
     // Documentation/hwmon/ina3221.rst: the time for all samples of all channels, averaged.
-    const auto interval = read_number(folder + "/update_interval");
-    if (interval && *interval > 0.0) {
-      file.channel.update_ns = file.channel.window_ns = static_cast<Ns>(*interval * 1e6);
+    const auto interval = read_count(folder + "/update_interval");
+    if (interval && *interval > 0) {
+      file.channel.update_ns = file.channel.window_ns = *interval * kMs;
       file.channel.delay_ns = 0;
     }
     identify(folder, device);
-    const auto shunt = read_number(folder + "/shunt" + number + "_resistor");
+    const auto shunt = read_count(folder + "/shunt" + number + "_resistor");
     if (shunt) {
-      device.info.facts.emplace_back("shunt", std::to_string(static_cast<long>(*shunt)) + " uOhm");
+      device.info.facts.emplace_back("shunt", std::to_string(*shunt) + " uOhm");
     }
     device.files.push_back(std::move(file));
     found.devices.push_back(std::move(device));

@@ -50,7 +50,7 @@ void find_iio_chips(HwmonFound& found) {
         // Both forms of one reading would be two devices of one thing.
         if (exists(folder + "/in_power" + number + "_input")) continue;
         const auto scale = read_number(folder + "/in_power" + number + "_scale");
-        if (scale)
+        if (scale && *scale > 0.0)
           add(folder, number, "_raw", *scale * kMilli, found);
         else
           found.broken.push_back(folder + "/" + file + ": no in_power" + number + "_scale");

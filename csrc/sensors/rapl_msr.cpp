@@ -66,9 +66,9 @@ RaplFound find_rapl_msr() {
   const std::string topology = sysfs_root() + "/devices/system/cpu/";
   std::set<int> seen;
   for (const std::string& cpu : list_names(dev_root() + "/cpu").names) {
-    const auto package = read_number(topology + "cpu" + cpu + "/topology/physical_package_id");
-    if (!package || !seen.insert(static_cast<int>(*package)).second) continue;
-    add_package(cpu, static_cast<int>(*package), registers, found);
+    const auto package = read_count(topology + "cpu" + cpu + "/topology/physical_package_id");
+    if (!package || !seen.insert(*package).second) continue;
+    add_package(cpu, *package, registers, found);
   }
   if (found.domains.empty()) {
     found.reason = found.unreadable.empty() ? "no /dev/cpu/N/msr" : joined(found.unreadable);

@@ -36,7 +36,9 @@ std::int64_t config_of(const std::string& text) {
   return error == std::errc{} && at == end ? value : -1;
 }
 
-// "0,18" or "0-1" -> the CPUs that count, one a package (or die).
+constexpr int kMostCpus = 8192;  // the kernel's own bound, CONFIG_NR_CPUS
+
+// "0,18" or "0-1" -> the CPUs that count, one a package (or die); none where one cannot be.
 std::vector<int> parse_cpus(const std::string& text) {
   std::vector<int> cpus;
   const char* at = text.data();
@@ -47,7 +49,8 @@ std::vector<int> parse_cpus(const std::string& text) {
     if (step.ec != std::errc{}) break;
     last = first;
     if (step.ptr < end && *step.ptr == '-') step = std::from_chars(step.ptr + 1, end, last);
-    for (int cpu = first; cpu <= last && step.ec == std::errc{}; ++cpu) cpus.push_back(cpu);
+    if (step.ec != std::errc{} || first < 0 || last >= kMostCpus) return {};
+    for (int cpu = first; cpu <= last; ++cpu) cpus.push_back(cpu);
     at = step.ptr + 1;
   }
   return cpus;
@@ -55,9 +58,9 @@ std::vector<int> parse_cpus(const std::string& text) {
 
 std::string refused(const std::string& what, int error) {
   std::string text = what + ": " + std::strerror(error);
-  const auto paranoid = read_number(proc_root() + "/sys/kernel/perf_event_paranoid");
-  if ((error == EACCES || error == EPERM) && paranoid) {
-    text += " (kernel.perf_event_paranoid is " + std::to_string(static_cast<int>(*paranoid)) + ")";
+  const std::string paranoid = read_small(proc_root() + "/sys/kernel/perf_event_paranoid").text;
+  if ((error == EACCES || error == EPERM) && !paranoid.empty()) {
+    text += " (kernel.perf_event_paranoid is " + paranoid + ")";
   }
   return text;
 }
@@ -69,7 +72,7 @@ class PmuSearch {
 
   RaplFound run() {
     found_.way = "perf";
-    const auto type = read_number(folder_ + "/type");
+    const auto type = read_count(folder_ + "/type");
     const std::vector<int> cpus = parse_cpus(read_small(folder_ + "/cpumask").text);
     if (!type || cpus.empty()) {
       found_.reason = "the kernel has no 'power' events";
@@ -96,7 +99,8 @@ class PmuSearch {
     const std::int64_t config = config_of(read_small(file).text);
     const auto scale = read_number(file + ".scale");
     // An event that is not there is a domain that this CPU does not have.
-    if (config < 0 || !scale || read_small(file + ".unit").text != "Joules") return;
+    if (config < 0 || !scale || *scale <= 0.0 || read_small(file + ".unit").text != "Joules")
+      return;
     RaplDomain domain;
     domain.kind = event.kind;
     domain.package = package_of(cpu, position);
@@ -113,9 +117,9 @@ class PmuSearch {
   }
 
   static int package_of(int cpu, int position) {
-    const auto package = read_number(sysfs_root() + "/devices/system/cpu/cpu" +
-                                     std::to_string(cpu) + "/topology/physical_package_id");
-    return package && *package >= 0.0 ? static_cast<int>(*package) : position;
+    return read_count(sysfs_root() + "/devices/system/cpu/cpu" + std::to_string(cpu) +
+                      "/topology/physical_package_id")
+        .value_or(position);
   }
 
   const std::string folder_;

@@ -15,6 +15,7 @@ namespace pyenergy {
 namespace {
 
 constexpr std::size_t kMaxReadings = 4096;
+constexpr Ns kLongest = Ns{1} << 61;  // 73 years: what is added to them never overflows
 
 struct Entry {
   DeviceInfo info;
@@ -50,9 +51,17 @@ void check(const ReplayData& data) {
     if (reading.channel >= data.channels.size()) {
       throw std::invalid_argument("a reading of a channel that is not in the list");
     }
+    if (!is_time(reading.t_ns) || !is_time(reading.read_ns)) {
+      throw std::invalid_argument("a reading whose time is beyond 146 years");
+    }
     if (reading.read_ns < reading.t_ns) {
       throw std::invalid_argument("a reading that ends before it begins");
     }
+  }
+  const auto [first, last] = std::ranges::minmax(data.readings, {}, &Reading::t_ns);
+  const Ns end = std::ranges::max(data.readings, {}, &Reading::read_ns).read_ns;
+  if (std::max(last.t_ns, end) - first.t_ns > kLongest) {
+    throw std::invalid_argument("its readings lie more than 73 years apart");
   }
 }
 

@@ -18,8 +18,8 @@ struct ReplayData {
 };
 
 // Replaces what was registered under `key`; sensors that are open keep what they have. Throws
-// std::invalid_argument when a reading names no channel, its bracket is reversed, a channel's
-// values are not SI, or there is no reading.
+// std::invalid_argument when a reading names no channel, its bracket is reversed or no time, a
+// channel's values are not SI, there is no reading, or readings lie more than 73 years apart.
 void register_replay(const std::string& key, ReplayData data);
 
 // Added to a recorded time to get the time at which it is replayed; set when the recording is

@@ -12,6 +12,7 @@
 #include <cctype>
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -53,8 +54,15 @@ std::optional<double> read_number(const std::string& path) {
   double value = 0.0;
   const char* end = text.data() + text.size();
   const auto [at, error] = std::from_chars(text.data(), end, value);
-  if (text.empty() || error != std::errc{} || at != end) return std::nullopt;
+  if (text.empty() || error != std::errc{} || at != end || !std::isfinite(value)) {
+    return std::nullopt;
+  }
   return value;
+}
+
+std::optional<int> read_count(const std::string& path) {
+  const int value = number_after(" " + read_small(path).text, " ");
+  return value >= 0 ? std::optional(value) : std::nullopt;
 }
 
 bool exists(const std::string& path) {

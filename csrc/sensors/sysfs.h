@@ -20,8 +20,10 @@ struct SmallFile {
   int error = 0;     // errno; the text is empty then
 };
 SmallFile read_small(const std::string& path);
-// Empty when the file cannot be read or holds anything but one number.
+// Empty when the file cannot be read or holds anything but one finite number.
 std::optional<double> read_number(const std::string& path);
+// Empty when the file cannot be read or holds anything but one whole number that is not negative.
+std::optional<int> read_count(const std::string& path);
 bool exists(const std::string& path);
 
 // Names of a directory, "hwmon2" before "hwmon10". An error leaves the list empty.

@@ -6,9 +6,11 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <stdexcept>
 
 #include "core/clock.h"
 #include "core/collector.h"
+#include "fake_sensor.h"
 
 using namespace pyenergy;
 
@@ -103,6 +105,16 @@ TEST_CASE("collector: a source that is added again and again is still drained on
   while (source->rounds < 4 && monotonic_ns() < deadline) clock.sleep_until(monotonic_ns() + kMs);
   CHECK(source->rounds == 4);
   CHECK(source->hasty == 0);
+}
+
+TEST_CASE("collector: what is no time is lost and counted, and refused of another process") {
+  Recording recording({fake_channel("c")}, kSecond, kSecond);
+  constexpr Ns kNoTime = std::numeric_limits<Ns>::max();
+  recording.take({kNoTime, kNoTime, 1.0, 0, kOk, 0});
+  recording.take({kSecond, kNoTime, 1.0, 0, kOk, 0});
+  CHECK(recording.lost() == 2);
+  CHECK_THROWS_AS(recording.resume(0, {0, kNoTime, 0, 0, 1.0, 1, kOk}), std::invalid_argument);
+  CHECK_THROWS_AS(recording.resume_counter(0, 1.0, 1.0, -kNoTime), std::invalid_argument);
 }
 
 TEST_SUITE_END();

@@ -78,7 +78,7 @@ TEST_CASE("other falls and rises that nothing could make are resets") {
 TEST_CASE("an unusable reading is told and changes nothing") {
   CounterUnwrap counter(energy(0.0));
   counter.feed(1'000.0, 0);
-  for (const double bad : {kNaN, -1.0, std::numeric_limits<double>::infinity()}) {
+  for (const double bad : {kNaN, -1.0, std::numeric_limits<double>::infinity(), 2e19, 1e308}) {
     const auto step = counter.feed(bad, kSecond);
     CHECK(step.flags == kInvalid);
     CHECK(std::isnan(step.total));

@@ -293,7 +293,10 @@ TEST_CASE("what is no curve is refused") {
        {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     CHECK_THROWS_AS(EnergyCurve(t, std::vector<double>{1.0, bad}), std::invalid_argument);
   }
+  const std::vector<Ns> no_time{0, Ns{1} << 62};
+  CHECK_THROWS_AS(EnergyCurve(no_time, y), std::invalid_argument);
   const std::vector<std::uint32_t> flags{0, 0}, one{0};
+  CHECK_THROWS_AS(EnergyCurve::from_runs({t, t, t, no_time, y, flags}), std::invalid_argument);
   CHECK_THROWS_AS(EnergyCurve::from_runs({t, t, t, t, y, one}), std::invalid_argument);
   CHECK_THROWS_AS(EnergyCurve::from_runs({t, three, t, t, y, flags}), std::invalid_argument);
   CHECK(EnergyCurve(std::vector<Ns>{}, std::vector<double>{}).empty());

@@ -125,6 +125,8 @@ TEST_CASE("counters that tell no load make the reading missing, never 0") {
   CHECK(cpu.read_after(100 * kMs).flags == (kEstimate | kMissing));  // they run backwards
   proc.write("stat", "nonsense");
   CHECK(cpu.read_after(100 * kMs).status == EBADMSG);
+  proc.write("stat", "cpu  9223372036854775807 9223372036854775807 0 1 0 0 0");
+  CHECK(cpu.read_after(100 * kMs).status == EBADMSG);
   proc.stat(1000, 2000);
   CHECK(cpu.read_after(100 * kMs).flags == kEstimate);
 }

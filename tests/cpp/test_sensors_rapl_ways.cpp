@@ -170,6 +170,19 @@ TEST_CASE("events that are not there, or not in joules, are left alone") {
   for (const RaplDomain& domain : find_rapl_perf(open_counts).domains) {
     CHECK(domain.kind == Kind::kPackage);
   }
+  for (const char* scale : {"nan", "inf", "-1", "1e999"}) {
+    tree.write("sys/bus/event_source/devices/power/events/energy-pkg.scale", scale);
+    CHECK_FALSE(find_rapl_perf(open_counts).has(Kind::kPackage));
+  }
+}
+
+TEST_CASE("a list of CPUs that cannot be takes neither time nor memory") {
+  const SysfsTree tree;
+  pmu(tree);
+  for (const char* cpus : {"0-2147483647", "-5-3", "0-99999", "3-"}) {
+    tree.write("sys/bus/event_source/devices/power/cpumask", cpus);
+    CHECK(has(find_rapl_perf(open_counts).fix, "modprobe rapl"));
+  }
 }
 
 TEST_CASE("the kernel's own perf_event_open is read the same way") {

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <limits>
 #include <stdexcept>
 
 #include "core/clock.h"
@@ -107,6 +108,11 @@ TEST_CASE("a recording that cannot be replayed is refused") {
   data = recording();
   data.channels[0].scale = 1e-3;
   CHECK_THROWS_AS(register_replay("bad", data), std::invalid_argument);
+  for (const Ns t : {std::numeric_limits<Ns>::min(), -(Ns{1} << 61) - 1, Ns{1} << 62}) {
+    data = recording();
+    data.readings[0].t_ns = t;  // its read ends when it did: the others are far away
+    CHECK_THROWS_AS(register_replay("bad", data), std::invalid_argument);
+  }
 }
 
 TEST_CASE("the registry names its sources and refuses others") {
