@@ -158,7 +158,9 @@ def _why_no_power(device: DeviceData) -> str:
             "it has no power sensor that can be read ('power_average' alone is not integrated: "
             "give it as 'power', with the device's field 'average')"
         )
-    return "it has no power sensor that can be read"
+    # What the driver said when it was asked at the opening.
+    said = [n for n in device.meta.notes if "cannot be read" in n or "no readable power" in n]
+    return "it has no power sensor that can be read" + (f" ({'; '.join(said)})" if said else "")
 
 
 def _why_no_counter(device: DeviceData) -> str:

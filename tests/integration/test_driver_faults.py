@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -243,6 +244,23 @@ def test_impossible_readings_are_not_used(world: testing.SimulatedWorld, fault: 
     out = traced(driver(world))
     assert_true(out, world[0])
     assert any("readings were impossible and not used" in note for note in out["notes"])
+
+
+def test_a_call_that_hangs_for_a_while_is_a_stated_gap(world: testing.SimulatedWorld) -> None:
+    slow = {"fault": "slow_call", "target": "fields", "value": 0.2, "once": True}
+    out = traced(driver(world), seconds=0.4, late=[(0, slow)])
+    assert_true(out, world[0])
+    (gap,) = (note for note in out["notes"] if "nothing was read for" in note)
+    assert float(re.search(r"for (\d+) ms", gap)[1]) >= 199  # type: ignore[index]
+
+
+def test_a_gpu_that_may_not_be_read_is_refused_and_says_so(world: testing.SimulatedWorld) -> None:
+    for target in ("fields", "power", "energy", "samples"):
+        world[0].inject("fails", target, value=4)  # NVML_ERROR_NO_PERMISSION
+    out = traced(driver(world))
+    assert "joules" not in out
+    assert "gpu:0" in out["error"]
+    assert "no readable power: " in out["error"]
 
 
 def test_a_hung_call_holds_up_neither_the_program_nor_its_end(
