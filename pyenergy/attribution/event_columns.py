@@ -83,8 +83,8 @@ class Columns:
             "category": category,
         }
         for name, kind in _IDS.items():
-            part[name] = np.array(getattr(block, name), dtype=kind)[rows]
-        part["external_id"] = np.array(block.external_id, np.int64)[rows]
+            part[name] = self._numbers(getattr(block, name), kind)[rows]
+        part["external_id"] = self._numbers(block.external_id, np.int64)[rows]
         for name in ("correlation", "external_id"):
             part[name][part[name] == 0] = -1  # profilers count from 1; 0 is "none"
         for name in ("grid", "block"):
@@ -92,6 +92,17 @@ class Columns:
             if shapes is not None:
                 part[name] = _triples([shapes[row] for row in kept])
         self._parts.append(part)
+
+    def _numbers(self, values: Sequence[int], kind: type[Any]) -> NDArray[Any]:
+        """Ids; -1 for one that is too large to be one."""
+        try:
+            return np.array(values, kind)
+        except OverflowError:
+            info = np.iinfo(kind)
+            there = [info.min <= value <= info.max for value in values]
+            self.counts[ODD_FIELD] += there.count(False)
+            known = [value if ok else -1 for value, ok in zip(values, there, strict=True)]
+            return np.array(known, kind)
 
     def _good(self, block: Block) -> NDArray[np.bool_]:
         """Which spans have a start and a length; counts the others by the first reason."""

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RecordingError
-from .event_columns import REPLACED, Block, Columns
+from .event_columns import ODD_FIELD, REPLACED, Block, Columns
+from .kineto_number import LIMIT_NS, Stamp
 from .profiler_events import Category, Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
+
+    from numpy.typing import NDArray
 
     from .profiler_events import ProfilerEvents
 
@@ -32,6 +35,7 @@ _MAGIC = b"SQLite format 3\0"
 _PROCESS = 0xFFFFFFFFFF000000  # the part of a globalTid that is the process's
 _RANGES = (59, 60)  # NvtxPushPopRange, NvtxStartEndRange
 _AT_ONCE = 100_000  # rows
+_LONGEST = 1 << 24  # bytes of one value
 # Table, category, column of the name (an id of StringIds) or the name itself.
 _DEVICE = (
     ("CUPTI_ACTIVITY_KIND_KERNEL", Category.KERNEL, "demangledName"),
@@ -59,17 +63,28 @@ def read_nsys(path: str | PathLike[str]) -> ProfilerEvents:
     """
     try:
         with closing(sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)) as file:
-            return _Reader(file, str(path)).read()
-    except sqlite3.Error as error:
+            _distrust(file)
+            return _Reader(file, str(path), Path(path).stat().st_size).read()
+    except (sqlite3.Error, OSError) as error:
         raise RecordingError(f"{path} is no export of Nsight Systems: {error}") from error
 
 
+def _distrust(file: sqlite3.Connection) -> None:
+    """A database is a program, too: none of what its schema defines is to run."""
+    file.execute("PRAGMA trusted_schema = OFF")
+    file.execute("PRAGMA cell_size_check = ON")
+    if hasattr(file, "setlimit"):  # Python 3.11
+        file.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+
+
 class _Reader:
-    def __init__(self, file: sqlite3.Connection, source: str) -> None:
+    def __init__(self, file: sqlite3.Connection, source: str, size: int) -> None:
         self._file, self._source = file, source
+        self._rows_left = size  # a row takes more than a byte
         self._columns = Columns()
         file.text_factory = self._text
-        rows = file.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+        # No views: one can go on for ever.
+        rows = file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         self._tables = {name for (name,) in rows}
         if "StringIds" not in self._tables:
             raise RecordingError(
@@ -101,7 +116,11 @@ class _Reader:
         if "TARGET_INFO_SESSION_START_TIME" not in self._tables:
             return None
         row = self._file.execute("SELECT utcEpochNs FROM TARGET_INFO_SESSION_START_TIME").fetchone()
-        return None if row is None else int(row[0])
+        if row is None:
+            return None
+        if type(row[0]) is not int or not 0 <= row[0] < LIMIT_NS:
+            raise RecordingError(f"{self._source}: its session began at no time: {row[0]!r:.80}")
+        return row[0]
 
     def _add(self, table: str, category: Category, name: str, wanted: Sequence[str]) -> None:
         if table not in self._tables:
@@ -114,6 +133,9 @@ class _Reader:
             + f" FROM {table} t {self._joined(name, there)}{_only(category)}"
         )
         while rows := cursor.fetchmany(_AT_ONCE):
+            self._rows_left -= len(rows)
+            if self._rows_left < 0:
+                raise RecordingError(f"{self._source} is damaged: more rows than it has bytes")
             start, end, names, *rest = zip(*rows, strict=True)
             self._block(category, start, end, names, dict(zip(wanted, rest, strict=True)))
 
@@ -136,8 +158,8 @@ class _Reader:
         n = len(start)
         on_gpu = category in (Category.KERNEL, Category.MEMCPY, Category.MEMSET)
         none = [-1] * n
-        started = np.array([-1 if t is None else t for t in start], np.int64)
-        ended = np.array([-2 if t is None else t for t in end], np.int64)
+        started, start_stamp = _times(start)
+        ended, end_stamp = _times(end)
         process = ids.get("globalPid" if on_gpu else "globalTid", none)
         correlation = [
             self._unique(who, number)
@@ -147,28 +169,49 @@ class _Reader:
             Block(
                 start_ns=started,
                 duration_ns=ended - started,
-                start_stamp=np.zeros(n, np.int8),
-                duration_stamp=np.zeros(n, np.int8),
+                start_stamp=start_stamp,
+                duration_stamp=end_stamp,
                 category=[int(category)] * n,
                 name=["(no name)" if name is None else str(name) for name in names],
-                device=_known(ids.get("deviceId", none)),
-                stream=_known(ids.get("streamId", none)),
-                thread=none if on_gpu else _known(ids["globalTid"]),
+                device=self._known(ids.get("deviceId", none), 1 << 31),
+                stream=self._known(ids.get("streamId", none)),
+                thread=none if on_gpu else self._known(ids["globalTid"]),
                 correlation=correlation,
                 external_id=none,
             )
         )
 
-    def _unique(self, who: int | None, number: int | None) -> int:
+    def _unique(self, who: Any, number: Any) -> int:
         """Correlation ids count anew in every process."""
-        if number is None or number <= 0:
+        if type(number) is not int or not 0 < number < 1 << 40:
             return -1
-        process = self._processes.setdefault((who or 0) & _PROCESS, len(self._processes))
-        return (process << 40) + int(number)
+        owner = who & _PROCESS if type(who) is int else 0
+        process = self._processes.setdefault(owner, len(self._processes))
+        return (process << 40) + number
+
+    def _known(self, values: Sequence[Any], limit: int = 1 << 63) -> list[int]:
+        """Numbers; -1 where none is given, or something else is: any cell may hold any type."""
+        known = [v if type(v) is int and -limit <= v < limit else -1 for v in values]
+        odd = sum(found == -1 and v not in (None, -1)
+                  for found, v in zip(known, values, strict=True))  # fmt: skip
+        if odd:
+            self._columns.counts[ODD_FIELD] += odd
+        return known
 
 
-def _known(values: Sequence[Any]) -> list[int]:
-    return [-1 if value is None else int(value) for value in values]
+def _times(values: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Times, and what was in their place (`Stamp`)."""
+    stamps = np.array([_stamp(value) for value in values], np.int8)
+    times = [v if s == Stamp.OK else 0 for v, s in zip(values, stamps.tolist(), strict=True)]
+    return np.array(times, np.int64), stamps
+
+
+def _stamp(value: Any) -> Stamp:
+    if value is None:
+        return Stamp.MISSING
+    if type(value) is not int:
+        return Stamp.NOT_A_NUMBER
+    return Stamp.OK if -LIMIT_NS < value < LIMIT_NS else Stamp.OUT_OF_RANGE
 
 
 def _only(category: Category) -> str:

@@ -204,7 +204,7 @@ def _let_go(lock: int) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path):  # type: ignore[no-untyped-def]
-    lock = os.open(path, os.O_RDONLY)
+    lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         yield lock
     finally:
@@ -220,7 +220,7 @@ def _owner(text: bytes) -> _Known:
     try:
         facts = json.loads(text)
         return _Known(int(facts["pid"]), str(facts["host"]), int(facts["started"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return _Known(0, os.uname().nodename)
 
 

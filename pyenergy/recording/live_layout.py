@@ -43,6 +43,7 @@ import numpy as np
 
 from .. import _core
 from ..errors import RecordingError
+from .plain_file import opened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +99,7 @@ def read_rows(path: Path, seed: int, *, start: int = 0, alive: bool = False) -> 
         When the file is absent, foreign, cut short or damaged.
     """
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             counted = _counted(file.read(_HEADER), "rows", path)
             there = (os.fstat(file.fileno()).st_size - _HEADER) // ROW.itemsize
             if there < counted:
@@ -158,7 +159,7 @@ def read_tail(path: Path, seed: int) -> tuple[NDArray[Any], bool]:
         When the file cannot be read or is damaged.
     """
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             capacity = _counted(file.read(_HEADER), "tail", path)
             if not 0 < capacity <= _LARGEST_TAIL:
                 raise RecordingError(f"{path} is damaged: no tail has {capacity} slots")
@@ -219,7 +220,7 @@ def unsealed(text: bytes) -> dict[str, Any] | None:
         return None
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(values, dict):
         return None

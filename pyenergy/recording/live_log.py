@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RecordingError
 from .live_layout import sealed, unsealed
+from .plain_file import opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         When it cannot be read or is damaged.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        with opened(path) as file:
+            lines = file.read().split(b"\n")
     except OSError as error:
         raise RecordingError(f"cannot read {path}: {error.strerror or error}") from error
     entries = []

@@ -19,6 +19,7 @@ from .live_layout import FORMAT, ROW, VERSION, boot_id, map_rows, read_rows, rea
 from .live_log import read_log
 from .live_resume import resumed
 from .marks import Mark
+from .plain_file import opened
 from .recorded import Recorded
 from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
 
@@ -213,7 +214,8 @@ class LiveReader:
 def _described(folder: Path) -> dict[str, Any]:
     path = folder / META
     try:
-        meta = unsealed(path.read_bytes())
+        with opened(path) as file:
+            meta = unsealed(file.read())
     except OSError as error:
         raise RecordingError(f"cannot read {path}: {error.strerror or error}") from error
     if meta is None or meta.get("format") != FORMAT:

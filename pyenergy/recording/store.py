@@ -38,6 +38,7 @@ from .clock_anchor import ClockAnchor, ClockAnchors
 from .live_folder import is_live_folder, live_folder, owner_of
 from .marks import Mark
 from .operations import Operations
+from .plain_file import opened
 from .recorded import Recorded
 from .series import ChannelMeta, DeviceData, DeviceMeta, Runs
 from .settled import Settled
@@ -95,7 +96,7 @@ def load(path: str | os.PathLike[str]) -> Recorded:
             from .live_read import load_live
 
             return load_live(target)
-        with target.open("rb") as handle:
+        with opened(target) as handle:
             return _read(handle, target)
     except RecordingError:
         raise
@@ -103,6 +104,10 @@ def load(path: str | os.PathLike[str]) -> Recorded:
         raise RecordingError(_absent(target)) from error
     except zipfile.BadZipFile as error:
         raise RecordingError(f"{target} is truncated or damaged: {error}") from error
+    except OSError as error:
+        if error.errno is None:  # NumPy's own
+            raise RecordingError(f"{target} is truncated or damaged: {error}") from error
+        raise RecordingError(f"cannot read {target}: {error.strerror}") from error
     except Exception as error:  # whatever damaged bytes make zipfile, NumPy and json raise
         # NumPy's text about pickled members says how to load them, which would run them.
         pickled = "allow_pickle" in str(error)

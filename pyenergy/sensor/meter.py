@@ -149,8 +149,10 @@ def _time(where: str, text: str, unit_ns: int | None, clock: str) -> int:
         value: float | int = int(text) if re.fullmatch(r"-?\d+", text) else float(text)
     except ValueError:
         return _iso(where, text, unit_ns, clock)
-    if not math.isfinite(value) or abs(value) * (unit_ns or NS_PER_S) > 2**62:
-        raise OptionError(f"{where}: no time is {text!r}")
+    # An integer may be too long for a float.
+    finite = isinstance(value, int) or math.isfinite(value)
+    if not finite or abs(value) * (unit_ns or NS_PER_S) > 2**62:
+        raise OptionError(f"{where}: no time is {text[:80]!r}")
     return round(value * (unit_ns or NS_PER_S))
 
 

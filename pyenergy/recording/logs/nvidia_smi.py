@@ -201,7 +201,7 @@ def _number(device_id: str) -> int:
 def _device_ids(frame: pl.DataFrame) -> tuple[pl.Series, list[str]]:
     """Of each line."""
     if "index" in frame.columns:
-        if not bool(frame["index"].str.contains(r"^\d+$").all()):
+        if not bool(frame["index"].str.contains(r"^[0-9]{1,9}$").all()):
             raise RecordingError("a GPU's index is no number")
         return "gpu:" + frame["index"].cast(pl.Int64).cast(pl.String), []
     for column in ("uuid", "gpu_uuid", "pci.bus_id", "gpu_bus_id", "serial"):
