@@ -10,6 +10,7 @@ where something was recorded.
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def _distrust(file: sqlite3.Connection) -> None:
     """A database is a program, too: none of what its schema defines is to run."""
     file.execute("PRAGMA trusted_schema = OFF")
     file.execute("PRAGMA cell_size_check = ON")
-    if hasattr(file, "setlimit"):  # Python 3.11
+    if sys.version_info >= (3, 11):
         file.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
 
 
