@@ -7,8 +7,10 @@ BIN := $(VENV)/bin
 # another; plain `torch` pulls gigabytes of CUDA packages.
 TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo 'torch>=2.3' || echo 'torch==2.13.0')
 PRESET ?= default
+# How long `make fuzz` runs.
+SECONDS ?= 60
 
-.PHONY: demo test cpp python lint stubs bench sanitize clean
+.PHONY: demo test cpp python lint stubs bench sanitize fuzz clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pyenergy demo
@@ -37,6 +39,9 @@ stubs: $(VENV)/.dev
 sanitize: $(VENV)/.dev
 	$(MAKE) cpp PRESET=asan
 	$(MAKE) cpp PRESET=tsan
+
+fuzz: $(VENV)/.dev
+	sh tests/fuzz/run.sh $(BIN)/python $(SECONDS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
