@@ -16,7 +16,7 @@ constexpr const char* kInstall =
     "datacenter-gpu-manager-4-core (or dnf)";
 
 DynLib open_library() {
-  const char* chosen = std::getenv("PYENERGY_DCGM_LIBRARY");
+  const char* chosen = ::secure_getenv("PYENERGY_DCGM_LIBRARY");
   if (chosen != nullptr && *chosen != '\0') return DynLib({chosen});
   return DynLib({"libdcgm.so.4", "libdcgm.so.3", "libdcgm.so.2"});
 }

@@ -10,7 +10,7 @@ namespace pyenergy {
 namespace {
 
 DynLib open_library() {
-  const char* chosen = std::getenv("PYENERGY_NVML_LIBRARY");
+  const char* chosen = ::secure_getenv("PYENERGY_NVML_LIBRARY");
   if (chosen != nullptr && *chosen != '\0') return DynLib({chosen});
   return DynLib({"libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1"});
 }

@@ -50,6 +50,7 @@ FORMAT = "pyenergy-recording"
 VERSION = 2  # of a file that has all its readings: 1
 _ANCHOR_COLUMNS = ("mono_ns", "real_ns", "width_ns")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how archives begin; the second has nothing in it
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _PROFILES = (b"\x1f\x8b", b"SQLite format 3\0", b"{", b"[")  # how gzip, Nsight's and Kineto's do
 _DTYPES = {"value": np.float64, "count": np.uint32, "flags": np.uint32}  # all others: int64
 
@@ -151,12 +152,21 @@ def _read(handle: BinaryIO, path: Path) -> Recorded:
     if not isinstance(archive, np.lib.npyio.NpzFile) or "meta" not in archive:
         raise RecordingError(f"{path} is not a pyenergy recording")
     with archive:
+        _check_members(archive.zip.infolist(), os.fstat(handle.fileno()).st_size, path)
         recorded = _recorded(json.loads(bytes(archive["meta"])), archive, path)
     try:
         check(recorded)
     except RecordingError as error:
         raise RecordingError(f"{path} is damaged: {error}") from None
     return recorded
+
+
+def _check_members(members: Sequence[zipfile.ZipInfo], size: int, path: Path) -> None:
+    """Refuse archives that unfold to more than a thousand times their size."""
+    if any(member.compress_type not in _METHODS for member in members):
+        raise RecordingError(f"{path} is no pyenergy recording: it is not packed as one")
+    if sum(member.compress_size for member in members) > size:
+        raise RecordingError(f"{path} is damaged: its members overlap")
 
 
 def _begins_as_recording(head: bytes, path: Path) -> None:

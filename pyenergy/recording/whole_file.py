@@ -28,6 +28,7 @@ def whole_file(target: Path) -> Iterator[Path]:
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         try:
+            _made(part)
             yield part
             os.replace(part, target)
         except BaseException:
@@ -35,3 +36,9 @@ def whole_file(target: Path) -> Iterator[Path]:
             raise
     except OSError as error:
         raise RecordingError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _made(part: Path) -> None:
+    """A new file: in a folder that others may write to, its name may be somebody's link by now."""
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))

@@ -82,6 +82,17 @@ def test_a_column_that_claims_to_be_huge_takes_no_memory(saved: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
 
 
+def test_an_archive_that_unfolds_to_millions_of_times_its_size_is_refused(saved: Path) -> None:
+    """bzip2 keeps a billion zeros in less than a kilobyte."""
+    with zipfile.ZipFile(saved) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_BZIP2) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(RecordingError, match="not packed as one"):
+        load(saved)
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "run.pyenergy"
     os.mkfifo(path)
