@@ -25,8 +25,8 @@ SHORTEST_S = 10.0
 LONGEST_S = 366 * 86_400.0
 _UNITS_S = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
-# Readings stay until a part as long as what is kept, and no longer than this, can be evaluated as
-# one behind it.
+# Readings stay until a part as long as what is kept, within these bounds, can be evaluated as one.
+_SHORTEST_PART_NS = 60 * NS_PER_S  # an evaluation takes about 0.1 s
 _LONGEST_PART_NS = 600 * NS_PER_S
 
 
@@ -79,7 +79,7 @@ class Retention:
     def __init__(self, keep_ns: int, start_ns: int, margin_ns: int) -> None:
         self.keep_ns = keep_ns
         self.margin_ns = margin_ns
-        self.part_ns = min(max(keep_ns, 2 * margin_ns), _LONGEST_PART_NS)
+        self.part_ns = min(max(keep_ns, _SHORTEST_PART_NS, 2 * margin_ns), _LONGEST_PART_NS)
         self.kept_ns = start_ns  # readings are kept from here on
         self._periods: dict[str, dict[str, float]] = {}
         self._settled = Settled(start_ns, start_ns, keep_ns / NS_PER_S)

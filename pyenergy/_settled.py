@@ -39,15 +39,18 @@ def settle(
     """``before`` with one more block, whose bounds begin where it ended.
 
     Of a device that gave nothing usable by a method, nothing is settled by it: its next block is
-    the longer. Marks of the block may reach outside it. ``periods``: see `Evaluation.of`.
+    the longer. Marks of the block may reach outside it; they change no energy, and have theirs from
+    the readings. ``periods``: see `Evaluation.of`.
     """
     from ._trace import Trace
 
     end_ns = block.bounds_ns[1]
     devices = dict(before.devices)
     whole = Trace(replace(block, settled=None))
+    # Readings and counter alone: to solve for what ran takes seconds, and is for who asks.
+    readings = replace(block, marks=(), settled=before)
     for method in METHODS:
-        evaluated = Evaluation.of(replace(block, settled=before), None, method, periods)
+        evaluated = Evaluation.of(readings, None, method, periods)
         for name, model in evaluated.models.items():
             energy = model.energy(before.until_ns(name, method), end_ns)
             entry = devices.get(name, DeviceTally())

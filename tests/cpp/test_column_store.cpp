@@ -2,6 +2,7 @@
 // Address space that grows in place, and runs of equal readings.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -127,6 +128,45 @@ TEST_CASE("runs: what finds no memory or runs backwards is counted, and a gap") 
   CHECK(backwards.lost() == 1);
   REQUIRE(backwards.size() == 2);
   CHECK(backwards.flags()[1] == kGapBefore);
+}
+
+TEST_CASE("forgetting: rows keep their numbers, and who looks at them keeps them") {
+  constexpr Ns kRows = 10'000;
+  RunStore store(kGap);
+  for (Ns t = 0; t < kRows; ++t) add(store, t, static_cast<double>(t));
+  const RunRows before = store.rows();
+  CHECK(store.row_since(4'000) == 3'998);  // reads end one after they begin
+  CHECK(store.forget(4'000));              // fewer go than stay: not worth moving
+  CHECK(store.first() == 0);
+  CHECK(store.forget(6'000));
+  CHECK(store.first() == 6'000);
+  CHECK(store.size() == kRows - 1);  // and one open
+  CHECK(store.value()[0] == 6'000.0);
+  CHECK(store.row_since(8'000) == 7'998);
+  CHECK(store.row_since(0) == 6'000);
+  CHECK(before.size() == kRows - 1);
+  CHECK(before.block->row(17).value == 17.0);
+  store.seal();
+  CHECK(store.rows().block->row(kRows - 1).value == kRows - 1.0);
+  CHECK(store.forget(static_cast<std::size_t>(-1)));  // all
+  CHECK(store.rows().size() == 0);
+  CHECK(store.row_since(0) == kRows);
+  add(store, kRows, kRows - 1.0);  // goes on with the run that was forgotten
+  store.seal();
+  CHECK((store.flags()[0] & kContinues) != 0);
+}
+
+TEST_CASE("forgetting: for ever, in bounded memory") {
+  RunStore store(kGap, 8'192);
+  std::size_t most = 0;
+  for (Ns t = 0; t < 1'000'000; ++t) {
+    REQUIRE(add(store, t, static_cast<double>(t)));
+    if (t % 500 != 0) continue;
+    REQUIRE(store.forget(store.row_since(t - 2'000)));
+    most = std::max(most, store.rows().size());
+  }
+  CHECK(most <= 2 * 2'002 + 500 + 2);
+  CHECK(store.lost() == 0);
 }
 
 TEST_SUITE_END();
