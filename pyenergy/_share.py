@@ -55,6 +55,7 @@ class _Shared:
         self._live: LiveRecording | None = None
         self._readers: dict[Path, LiveReader] = {}
         self._unwanted_ns = 0
+        self._closed: list[tuple[int, weakref.ref[NodeTap]]] = []  # until when they want readings
         self.lock = threading.RLock()
         with self.lock:
             if self.folder.lead():
@@ -71,12 +72,26 @@ class _Shared:
         with self.lock:
             if self.tap is None and self.users and self.folder.lead():
                 self._begin()
+            self._keep_for_closed()
             if self.users or (self.tap is not None and self.folder.is_wanted()):
                 self._unwanted_ns = 0
                 return True
             now = _core.now_ns()
             self._unwanted_ns = self._unwanted_ns or now
             return now - self._unwanted_ns < _KEEP_NS
+
+    def closed(self, tap: NodeTap, until_ns: int) -> None:
+        """Whoever asks later finds what the trace had; what comes later is not its own."""
+        with self.lock:
+            self._closed.append((until_ns, weakref.ref(tap)))
+
+    def _keep_for_closed(self) -> None:
+        now = _core.now_ns()
+        due = [tap() for until_ns, tap in self._closed if until_ns < now]
+        self._closed = [entry for entry in self._closed if entry[0] >= now]
+        for tap in due:
+            if tap is not None:
+                tap.keep()
 
     def use(self, change: int) -> None:
         """One user more, or one less."""
@@ -138,7 +153,8 @@ class NodeTap:
         if device.info.source == "replay":
             raise OptionError("a replay is nobody's device: share='node' does not apply to it")
         self._shared = shared = _join(device, sampling)
-        weakref.finalize(self, shared.use, -1)
+        self._leave = weakref.finalize(self, shared.use, -1)
+        self._kept: list[tuple[int, DeviceData]] | None = None  # once nothing more is wanted
         there = shared.folder.recordings()
         self._first = there[-1].name if there else ""
         self._opened_ns = _core.now_ns()
@@ -163,10 +179,20 @@ class NodeTap:
         return True if own is None else own.running
 
     def release(self) -> None:
-        """The trace has closed: until its readings were asked for they are wanted."""
+        """The trace has closed: what covers its end is still wanted, and no more."""
+        self._shared.closed(self, _core.now_ns() + self.margin_ns)
+
+    def keep(self) -> None:
+        """Hold what was read, so that nobody need read on for us."""
+        with contextlib.suppress(PyEnergyError, OSError):
+            self._kept = self._parts(self._opened_ns, _core.now_ns())
+        self._leave()
 
     def last_t_ns(self) -> int:
         """When the latest reading was taken."""
+        if self._kept:
+            self._look_at(self._kept[-1][1])
+            return self._last_ns
         own = self._shared.tap
         if own is not None:
             return own.last_t_ns()
@@ -205,10 +231,7 @@ class NodeTap:
             When nobody has read anything.
         """
         low, high = start_ns - self.margin_ns, end_ns + self.margin_ns
-        parts = [p for p in self._shared.parts(self._first) if _last_ns(p[1]) >= low]
-        own = self._shared.tap
-        if own is not None:
-            parts.append((os.getpid(), own.data(start_ns, end_ns)))
+        parts = self._parts(start_ns, end_ns) if self._kept is None else self._kept
         if not parts:
             raise StateError(f"{self.device}: no process of this node has read it yet")
         pids = [pid for pid, _ in parts]
@@ -222,6 +245,15 @@ class NodeTap:
         }
         gap_ns = max(data.gap_ns for _, data in parts)
         return DeviceData(meta, first.channels, runs, parts[-1][1].stats, gap_ns)
+
+    def _parts(self, start_ns: int, end_ns: int) -> list[tuple[int, DeviceData]]:
+        """(pid, what it read) of every reader in turn."""
+        low = start_ns - self.margin_ns
+        parts = [p for p in self._shared.parts(self._first) if _last_ns(p[1]) >= low]
+        own = self._shared.tap
+        if own is not None:
+            parts.append((os.getpid(), own.data(start_ns, end_ns)))
+        return parts
 
 
 def _last_ns(data: DeviceData) -> int:

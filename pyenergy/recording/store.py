@@ -152,7 +152,8 @@ def _read(handle: BinaryIO, path: Path) -> Recorded:
     if not isinstance(archive, np.lib.npyio.NpzFile) or "meta" not in archive:
         raise RecordingError(f"{path} is not a pyenergy recording")
     with archive:
-        _check_members(archive.zip.infolist(), os.fstat(handle.fileno()).st_size, path)
+        packed = archive.zip.infolist() if archive.zip is not None else []
+        _check_members(packed, os.fstat(handle.fileno()).st_size, path)
         recorded = _recorded(json.loads(bytes(archive["meta"])), archive, path)
     try:
         check(recorded)

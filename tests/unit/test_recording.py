@@ -94,6 +94,13 @@ def test_an_unknown_power_bound_comes_back_unknown(trace: Trace, tmp_path: Path)
     assert math.isnan(pyenergy.load(path).recorded.devices["gpu:0"].meta.power_max_w)
 
 
+def test_a_replay_can_be_recorded_again(saved: Path, tmp_path: Path) -> None:
+    with pyenergy.trace(devices=f"replay:{saved}") as t:
+        pass
+    again = pyenergy.load(t.save(tmp_path / "again.pyenergy"))
+    assert again.energy.joules == t.energy.joules
+
+
 def test_loaded_arrays_are_read_only(saved: Path) -> None:
     series = pyenergy.load(saved).series("gpu:0/power")
     for array in (series.t_ns, series.last_ns, series.values, series.count, series.flags):
