@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _core
-from ._session import Tap
 from ._share_folder import ShareFolder, share_key, user_folder
+from ._tap import Tap
 from .errors import OptionError, PyEnergyError, RecordingError, StateError
 from .recording.live import LiveRecording
 from .recording.live_read import LiveReader
@@ -357,5 +357,5 @@ def _after_fork_in_child() -> None:
 
 _abandoned: list[_Shared] = []
 
-atexit.register(_shutdown)  # before that of _hub, which `_session` has imported
+atexit.register(_shutdown)  # before that of _hub, which `_tap` has imported
 os.register_at_fork(after_in_child=_after_fork_in_child)
