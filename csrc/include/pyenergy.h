@@ -157,9 +157,9 @@ PYENERGY_API int pyenergy_bounds(pyenergy_session* session, int64_t* start_ns, i
  * not published yet, and counts as unknown. */
 PYENERGY_API int pyenergy_energy(pyenergy_session* session, const char* device, int method,
                                  int64_t start_ns, int64_t end_ns, pyenergy_result* result);
-/* The same of `n` windows in any order, overlapping or not; sorted by start they are fastest, some
- * tens of ns each. Every call on a session that runs looks at all its readings anew: keep the
- * stamps and ask once. `u_joules` may be NULL; n may be 0. */
+/* The same of `n` windows in any order, overlapping or not; sorted by start they are fastest, a
+ * fraction of a microsecond each. Every call on a session that runs looks at all its readings anew:
+ * keep the stamps and ask once. `u_joules` may be NULL; n may be 0. */
 PYENERGY_API int pyenergy_windows(pyenergy_session* session, const char* device, int method,
                                   size_t n, const int64_t* starts_ns, const int64_t* ends_ns,
                                   double* joules, double* u_joules);
