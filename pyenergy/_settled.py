@@ -148,8 +148,8 @@ def _phases(before: Settled, whole: Trace, ended: list[str]) -> dict[str, PhaseT
     """Energies by name of the marks, and of the time without one."""
     phases = dict(before.phases)
     if not whole.recorded.marks:
-        start_ns, end_ns = whole.bounds_ns
-        found = whole._evaluated().windows([start_ns], [end_ns], None)
+        start, end = whole.bounds_ns
+        found = whole._evaluated().windows([start], [end], None)
         joules, u, u_same_card = (float(x[0]) for x in found)
         rest = PhaseTally(1, whole.duration_s, joules, u, u_same_card)
         return {**phases, UNMARKED: phases.get(UNMARKED, PhaseTally()).plus(rest)}
