@@ -33,6 +33,7 @@ _UNITS_NS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _TIME = re.compile(r"(?:time|timestamp|t)(?:[ _]*[(\[]?(s|ms|us|ns)[)\]]?)?")
 _POWER = re.compile(r"(?:(?:power|watts|p)(?:[ _]*[(\[]?(?:w|watts)[)\]]?)?|w)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LATEST_NS = 2**62  # in the year 2116
 _MOST_POINTS = 8  # that one plateau is cut into
 
 
@@ -151,7 +152,7 @@ def _time(where: str, text: str, unit_ns: int | None, clock: str) -> int:
         return _iso(where, text, unit_ns, clock)
     # An integer may be too long for a float.
     finite = isinstance(value, int) or math.isfinite(value)
-    if not finite or abs(value) * (unit_ns or NS_PER_S) > 2**62:
+    if not finite or abs(value) * (unit_ns or NS_PER_S) > _LATEST_NS:
         raise OptionError(f"{where}: no time is {text[:80]!r}")
     return round(value * (unit_ns or NS_PER_S))
 
@@ -166,7 +167,10 @@ def _iso(where: str, text: str, unit_ns: int | None, clock: str) -> int:
     if moment.tzinfo is None:
         raise OptionError(f"{where}: {text!r} has no zone (write ...Z or ...+02:00)")
     since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * 1_000
+    t = (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * 1_000
+    if abs(t) > _LATEST_NS:
+        raise OptionError(f"{where}: no time is {text[:80]!r}")
+    return t
 
 
 def _watts(where: str, text: str) -> float:

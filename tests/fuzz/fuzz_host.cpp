@@ -27,11 +27,12 @@ namespace fs = std::filesystem;
 const fs::path& root() {
   static const fs::path path = [] {
     const bool shm = fs::is_directory("/dev/shm");
-    const fs::path made = fs::path(shm ? "/dev/shm" : "/tmp") / ("fuzz" + std::to_string(getpid()));
+    std::string made = shm ? "/dev/shm/fuzz-XXXXXX" : "/tmp/fuzz-XXXXXX";
+    if (mkdtemp(made.data()) == nullptr) std::abort();
     for (const char* name : {"PYENERGY_SYSFS_ROOT", "PYENERGY_PROC_ROOT", "PYENERGY_DEV_ROOT"}) {
       setenv(name, made.c_str(), 1);
     }
-    return made;
+    return fs::path(made);
   }();
   return path;
 }

@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 import sqlite3
+import tempfile
 import zlib
 from collections.abc import Callable
 from contextlib import closing
@@ -128,7 +129,7 @@ def _npy(array: Any) -> bytes:
 
 # Live recordings: an archive of the folder, the tail inside ----------------------------------
 
-_LINKS = {b"-> zero": "/dev/zero", b"-> here": ".", b"-> passwd": "/etc/passwd"}
+_LINKS = {b"-> zero": "/dev/zero", b"-> here": ".", b"-> outside": "../outside"}
 
 
 def _live(data: bytes, folder: Path) -> None:
@@ -150,10 +151,16 @@ def _live(data: bytes, folder: Path) -> None:
             elif content == b"-> pipe":
                 os.mkfifo(path)
             else:
-                path.write_bytes(content)
-        except OSError:  # a folder where a file must be: no such input
+                _new_file(path, content)
+        except OSError:  # a folder where a file must be, a name that comes twice: no such input
             return
     _used(Trace(load_live(live)), data)
+
+
+def _new_file(path: Path, content: bytes) -> None:
+    """Never through a link or into a pipe that an earlier member of the same name has made."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW), "wb") as file:
+        file.write(content)
 
 
 def _odd_live(data: bytes, rng: Random) -> bytes:
@@ -300,18 +307,20 @@ def _odd_nsys(data: bytes, rng: Random) -> bytes:
     """A cell, column or table of a database that is otherwise whole."""
     if rng.random() < 0.2:
         return damaged(data, rng)
-    path = f"/dev/shm/pyenergy-fuzz-{os.getpid()}.sqlite"
-    Path(path).write_bytes(data)
+    with tempfile.TemporaryDirectory() as folder:
+        return _spoiled(data, Path(folder) / "report.sqlite", rng)
+
+
+def _spoiled(data: bytes, path: Path, rng: Random) -> bytes:
+    path.write_bytes(data)
     try:
         with closing(sqlite3.connect(path)) as file:
             file.text_factory = lambda raw: raw.decode(errors="replace")
             _spoil(file, rng)
             file.commit()
-        return Path(path).read_bytes()
+        return path.read_bytes()
     except (sqlite3.Error, OverflowError, UnicodeEncodeError):
         return damaged(data, rng)
-    finally:
-        Path(path).unlink(missing_ok=True)
 
 
 def _spoil(file: sqlite3.Connection, rng: Random) -> None:
