@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Threads of the linear algebra would spin beside the samplers that the tests watch; matrices are
@@ -17,6 +18,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from pyenergy.testing import SimulatedWorld, simulated
+
+# A machine that is busy may take its time over any example.
+hypothesis.settings.register_profile("pyenergy", deadline=None)
+hypothesis.settings.load_profile("pyenergy")
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 

@@ -15,6 +15,7 @@ from threads import samplers
 
 import pyenergy
 from pyenergy import _campaign, _marks, _sync
+from pyenergy.report.measured import _WIDER
 from pyenergy.testing import SimulatedCard, SimulatedWorld, simulated
 from pyenergy.units import NS_PER_S
 
@@ -86,7 +87,8 @@ def test_the_truth_lies_in_the_interval_and_what_was_done_is_said(queue: Queue) 
     assert text.startswith("matmul: ")
     assert "J/call" in text
     assert "same card" in text
-    assert text.count("pyenergy calibrate") == 1
+    # The gain is worth a word where it rules; on a busy machine the edges may.
+    assert text.count("pyenergy calibrate") == (m.energy.u > _WIDER * m.energy.u_same_card)
     assert "converged" not in repr(m) or not m.converged
 
 
