@@ -4,6 +4,7 @@
 #include "capi/archive.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <bit>
@@ -49,8 +50,17 @@ std::string little(std::uint64_t value, int bytes) {
 class Part {
  public:
   explicit Part(std::string target)
-      : target_(std::move(target)), path_(target_ + "." + std::to_string(getpid()) + ".part") {
-    fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+      : target_(std::move(target)),
+        path_(target_ + "." + std::to_string(getpid()) + "." + std::to_string(gettid()) + ".part") {
+    struct stat there{};
+    if (stat(target_.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {
+      // A device or a pipe would be gone.
+      throw std::system_error(EINVAL, std::generic_category(),
+                              "cannot write " + target_ + ": it is not a file");
+    }
+    // A new one: the name may be somebody's link by now.
+    unlink(path_.c_str());
+    fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (fd_ < 0) fail();
   }
   ~Part() {

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._real import real
 from ..errors import NoReadingsError, OptionError, RecordingError, StateError
+from ..units import NS_PER_S
 from .apportion import Idle, Intervals, apportion, idle_power
 from .usage import Usage
 from .watch import CPU, KEY
@@ -145,6 +146,8 @@ def _shared(
         joules += evaluated.windows(edges[:-1], edges[1:], name)[0]
     intervals = Intervals.of(usage, edges, joules)
     known = idle_w is not None and device.name == CPU
+    if known:
+        _check_idle(float(idle_w or 0.0), device, (int(edges[-1]) - int(edges[0])) / NS_PER_S)
     idle = Idle(float(idle_w or 0.0), 0.0) if known else idle_power(intervals)
     found = apportion(intervals, idle, static, _INTENSITY_U.get(device.name, _INTENSITY_U_GPU))
     relative = device.u_j / abs(device.joules) if device.joules else 0.0
@@ -172,6 +175,16 @@ def _shared(
         rows.pop()  # nothing is left for it
     by_energy = np.argsort(-found.joules[: len(usage.who)], kind="stable")
     return [*(rows[i] for i in by_energy), *rows[len(usage.who) :]]
+
+
+def _check_idle(idle_w: float, device: _Device, seconds: float) -> None:
+    """It is part of all that was drawn, busy or not."""
+    most_w = (device.joules + 3 * device.u_j) / max(seconds, 1e-9)
+    if idle_w > most_w:
+        raise OptionError(
+            f"idle_w={idle_w:g} is more than the {most_w:.3g} W that "
+            f"{'+'.join(device.members)} can have drawn on average, busy or not"
+        )
 
 
 def _within(usage: Usage, bounds_ns: tuple[int, int]) -> tuple[NDArray[np.int64], Usage]:

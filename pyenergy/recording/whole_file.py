@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from ..errors import RecordingError
@@ -23,9 +24,13 @@ def whole_file(target: Path) -> Iterator[Path]:
     Raises
     ------
     RecordingError
-        When the file cannot be written.
+        When the file cannot be written, and where something else than a file has its name.
     """
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    # One for each thread: the last to end has its whole file there.
+    part = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_native_id()}.part")
+    # A device or a pipe would be gone; that a folder is none, the system says.
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise RecordingError(f"cannot write {str(target)!r}: it is not a file")
     try:
         try:
             _made(part)

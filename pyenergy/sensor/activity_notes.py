@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..units import NS_PER_S
 from .terms import MISFIT
 
 if TYPE_CHECKING:
     from .estimate import ActivityModel
 
 __all__ = ["activity_notes"]
+
+_ENOUGH = 8  # spans that were looked into say by their scatter whether they are alike
 
 
 def activity_notes(model: ActivityModel) -> list[str]:
@@ -46,6 +49,12 @@ def activity_notes(model: ActivityModel) -> list[str]:
             f"spans labelled {model.unlike!r} draw different powers: each span is solved for by "
             "itself (give what differs names of its own)"
         )
+    if (few := _seen_by_few(model)) is not None:
+        name, seen, count = few
+        found.append(
+            f"readings looked into {seen} of {count} spans labelled {name!r}: that the others draw "
+            "the same rests on their label"
+        )
     if model.is_late:
         found.append(
             f"readings follow the spans by {model.response.delay_s * 1e3:.0f} ms, more than "
@@ -59,3 +68,15 @@ def activity_notes(model: ActivityModel) -> list[str]:
             "only where their pattern begins and ends"
         )
     return found
+
+
+def _seen_by_few(model: ActivityModel) -> tuple[str, int, int] | None:
+    """(label, spans that a reading looked into, spans) where those are few and not all."""
+    if not model.spans.labelled:
+        return None
+    until = model.fitted.updates.t_ns - round(model.response.delay_s * NS_PER_S)
+    seen = model.spans.seen(until - round(model.response.looks_s * NS_PER_S), until)
+    count = np.bincount(model.spans.classes, minlength=len(seen))
+    for j in np.flatnonzero((seen > 0) & (seen < count) & (seen < _ENOUGH)).tolist():
+        return model.spans.names[j], int(seen[j]), int(count[j])
+    return None

@@ -33,7 +33,7 @@ clock     each edge of a span in the window times what is known of it: `Spans.ow
           full-time sensor's residuals are added back)
 misfit    readings left out of the fit (time blocks) miss the model by ``ratio`` times what it
           predicts: above 1.5, the fit's covariance is multiplied by its square
-gaps      as in `uncertainty`: any power in the device's bounds
+gaps      as in `uncertainty`: any power in the device's bounds, which bound fit and misfit, too
 ========  ==================================================================================
 """
 
@@ -277,17 +277,18 @@ class ActivityModel:
             inside = inside + self._unlabelled.inside(starts, ends, threads)
         if self._unmarked is not None:
             inside = inside + self._unmarked.windows(starts, ends, threads)
+        misfit = inflation * (fit + drift) + self._back.variance.windows(starts, ends, threads)
+        # Whatever the readings say, the board draws something that it can.
+        anything = ((self.high_w - self.low_w) * duration_s) ** 2 / 3
         return WindowTerms(
             np.asarray(joules),
             {
-                "fit": np.sqrt(fit),
+                "fit": np.sqrt(np.minimum(fit, anything)),
                 "drift": np.sqrt(drift),
                 "clock": np.sqrt(clock),
                 "edges": np.sqrt(edges),
                 "inside": np.sqrt(inside),
-                "misfit": np.sqrt(
-                    inflation * (fit + drift) + self._back.variance.windows(starts, ends, threads)
-                ),
+                "misfit": np.sqrt(np.minimum(misfit, anything)),
                 "gaps": self._gap_curve.windows(starts, ends, threads),
             },
         )

@@ -34,8 +34,7 @@ class Spans:
         Whether someone said that spans of one class are alike and filled with work; False for a
         trace that stands for what ran in it.
     edge_u_s : float
-        Standard uncertainty of an edge as the time when the device's power changed, s: the root
-        mean square of all.
+        Standard uncertainty of a usual edge as the time when the device's power changed, s.
     own_u_s : ndarray of float64, shape (s,), optional
         That of each span's edges, where they differ.
     source : str
@@ -80,6 +79,12 @@ class Spans:
 
     def __len__(self) -> int:
         return len(self.starts_ns)
+
+    def seen(self, starts_ns: NDArray[np.int64], ends_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many spans of each class overlap one of some sorted windows, shape (p,)."""
+        first = np.searchsorted(ends_ns, self.starts_ns, side="right")
+        last = np.searchsorted(starts_ns, self.ends_ns, side="left")
+        return np.bincount(self.classes[last > first], minlength=len(self.names))
 
     def each(self) -> Spans:
         """Each span a class of its own."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyenergy
 from pyenergy import _core, _devices
-from pyenergy.errors import DeviceError
+from pyenergy.errors import DeviceError, OptionError
 from pyenergy.testing import SimulatedWorld
 
 
@@ -36,7 +36,13 @@ def traced(seconds: float, path: str | None = None, ours: bool = True) -> dict[s
 
 def told(t: pyenergy.Trace) -> dict[str, Any]:
     """What a trace says of its node and of processes."""
+    try:
+        t.processes(idle_w=1e6)
+        refused = ""
+    except OptionError as error:
+        refused = str(error)
     return {
+        "refused": refused,
         "node": t.node().to_dicts(),
         "processes": t.processes(idle_w=5.0).to_dicts(),
         "notes": t.process_notes(),

@@ -70,6 +70,10 @@ def test_a_replay_in_the_process_that_python_runs_in(tmp_path: Path) -> None:
     ends = np.minimum(starts + 7_000_000, end)
     joules, u = c.windows(session, starts, ends, TRAPEZOID)
     again = tmp_path / "again.pyenergy"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert c.api.save(session, os.fsencode(pipe)) != 0
+    assert pipe.is_fifo()
     c.check(c.api.save(session, os.fsencode(again)))
     c.check(c.api.close(session))
     theirs = pyenergy.load(again).windows(starts, ends, method="trapezoid")

@@ -74,6 +74,7 @@ def test_gpu_packages_and_memory_add_up_and_processes_to_each(
 
 def assert_processes(found: dict[str, Any]) -> None:
     energies, rows = found["energies"], found["processes"]
+    assert "can have drawn on average" in found["refused"]
     packages = energies["cpu:0"][0] + energies["cpu:1"][0]
     sums: dict[str, float] = {}
     for row in rows:

@@ -9,6 +9,7 @@ import os
 import resource
 import sqlite3
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,23 @@ def test_an_archive_that_unfolds_to_millions_of_times_its_size_is_refused(saved:
             archive.writestr(name, content)
     with pytest.raises(RecordingError, match="not packed as one"):
         load(saved)
+
+
+@pytest.mark.parametrize("write", ["save", "report", "to_csv"])
+def test_a_pipe_is_not_replaced_by_a_file(write: str, saved: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(RecordingError, match="it is not a file"):
+        getattr(pyenergy.load(saved), write)(pipe)
+    assert pipe.is_fifo()
+
+
+def test_threads_that_write_one_file_leave_a_whole_one(saved: Path, tmp_path: Path) -> None:
+    trace, target = pyenergy.load(saved), tmp_path / "same.pyenergy"
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(trace.save, [target] * 12))) == 12
+    assert pyenergy.load(target).energy.joules == trace.energy.joules
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
