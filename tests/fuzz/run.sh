@@ -5,7 +5,8 @@
 # build/fuzz/tests/fuzz/fuzz_host FILE.
 set -eu
 cd "$(dirname "$0")/../.."
-python=$1 seconds=$2
+python=$(command -v "$1") seconds=$2
+case $python in /*) ;; *) python=$PWD/$python ;; esac  # CMake looks elsewhere for a relative one
 findings=build/fuzz-findings
 mkdir -p "$findings"
 
@@ -54,7 +55,7 @@ clang=$(found_clang)
 [ -n "$clang" ] || { install_clang && clang=$(found_clang); }
 if [ -n "$clang" ]; then
   cmake -S . -B build/fuzz -DCMAKE_CXX_COMPILER="$clang" -DPYENERGY_PYTHON=OFF -DPYENERGY_FUZZ=ON \
-    -DPython_EXECUTABLE="$(command -v "$python")" >"$findings/build.log" 2>&1 &&
+    -DPython_EXECUTABLE="$python" >"$findings/build.log" 2>&1 &&
     cmake --build build/fuzz -j 2 --target fuzz_host fuzz_samples fuzz_replay fuzz_sweep \
       >>"$findings/build.log" 2>&1 || { tail -40 "$findings/build.log"; exit 1; }
   cpp_readers &
