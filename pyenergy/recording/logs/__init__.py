@@ -77,6 +77,8 @@ def read_log(
         return _read(kind, text, timezone, start, interval_s, metrics)
     except RecordingError as error:
         raise RecordingError(f"{path} ({kind}): {error}") from None
+    except UnicodeEncodeError as error:  # JSON can name half of a surrogate pair
+        raise RecordingError(f"{path} ({kind}): {error.object[:40]!a} is no text") from None
 
 
 def _kind(head: str) -> str | None:
