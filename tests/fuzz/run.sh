@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# run.sh PYTHON SECONDS: fuzzes every reader for SECONDS in all, the C++ ones beside the Python ones.
+# [FUZZ_SEED=N] run.sh PYTHON SECONDS: fuzzes every reader for SECONDS in all, the C++ ones beside the Python ones.
 # What it finds is in build/fuzz-findings; an input there is run again by naming it:
 # build/fuzz/tests/fuzz/fuzz_host FILE.
 set -eu
@@ -38,7 +38,7 @@ cpp_readers() {
   for reader in $readers; do
     mkdir -p "build/fuzz/corpus/$reader"
     log="$findings/$reader.log"
-    if "build/fuzz/tests/fuzz/fuzz_$reader" -max_total_time="$each" -timeout=5 -rss_limit_mb=1024 \
+    if "build/fuzz/tests/fuzz/fuzz_$reader" -max_total_time="$each" ${FUZZ_SEED:+-seed="$FUZZ_SEED"} -timeout=5 -rss_limit_mb=1024 \
       -max_len=4096 -print_final_stats=1 -artifact_prefix="$findings/$reader-" \
       "build/fuzz/corpus/$reader" tests/fuzz/corpus/"$reader" >"$log" 2>&1; then
       echo "fuzz $reader: $(sed -n 's/stat::number_of_executed_units: *//p' "$log") inputs, 0 findings"
@@ -66,7 +66,7 @@ else
   cpp=
 fi
 status=0
-OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 "$python" tests/fuzz --seconds "$seconds" \
+OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 "$python" tests/fuzz ${FUZZ_SEED:+--seed "$FUZZ_SEED"} --seconds "$seconds" \
   --findings "$findings" || status=1
 [ -z "$cpp" ] || wait "$cpp" || status=1
 exit $status
